@@ -1,0 +1,1 @@
+//! Benchmarks of xbeat: one binary each, `bench-NAME`, started by `cargo xtask bench NAME`.

@@ -1,0 +1,3 @@
+//! Loads every program of an eBPF object and says what the kernel made of it.
+
+fn main() {}

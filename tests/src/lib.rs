@@ -1,0 +1,1 @@
+//! What the tests of xbeat share: the laboratory of network namespaces, frames, and the rule for skipping.
