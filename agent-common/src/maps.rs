@@ -1,0 +1,172 @@
+//! The BPF maps: names, capacities and the layout of their values, `repr(C)` and free of implicit padding.
+//! The socket path keeps the same slots in ordinary memory, so everything above reads one shape.
+
+use crate::ids::{MAX_LINKS, MAX_NODES};
+use crate::reject::Reject;
+use crate::wire::BODY_MAX;
+
+/// Map names, as in the object.
+pub mod name {
+    /// `Array<ClusterConfig, 1>`, written by the agent.
+    pub const CONFIG: &str = "CONFIG";
+    /// `Array<LinkConfig, MAX_LINKS>`, written by the agent.
+    pub const LINKS: &str = "LINKS";
+    /// `Array<KeyState, 256>` by key id, written by the agent.
+    pub const KEYS: &str = "KEYS";
+    /// Spin-locked replay state by node id, the kernel's own.
+    pub const WINDOWS: &str = "WINDOWS";
+    /// `Array<PeerSlot, MAX_NODES>`, `BPF_F_MMAPABLE`, written by the kernel.
+    pub const SLOTS: &str = "SLOTS";
+    /// `PerCpuArray<u64, COUNTERS>`, written by the kernel.
+    pub const COUNTERS: &str = "COUNTERS";
+    /// `RingBuf` of [`super::News`].
+    pub const NEWS: &str = "NEWS";
+}
+
+/// How many counters there are: one for each [`Reject`], then one for each [`Counter`].
+pub const COUNTERS: usize = Reject::COUNT + Counter::COUNT;
+/// Size of the news ring in bytes (a power of two and of pages).
+pub const NEWS_BYTES: u32 = 64 * 1024;
+
+/// What is counted besides refusals.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Counter {
+    /// Heartbeats above everything heard before.
+    Accepted = 0,
+    /// Copies on another link, or reordered: they refresh their link only.
+    Copies = 1,
+    /// News for userspace.
+    News = 2,
+    /// News that found the ring full; they are told with the next heartbeat.
+    NewsLost = 3,
+}
+
+impl Counter {
+    /// How many there are.
+    pub const COUNT: usize = 4;
+
+    /// The counter's index in the map.
+    #[inline(always)]
+    pub const fn index(self) -> usize {
+        Reject::COUNT + self as usize
+    }
+}
+
+/// What the XDP program must know of the cluster. Zeroed (`cluster` and `nodes` 0): every frame passes.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[repr(C)]
+pub struct ClusterConfig {
+    /// Cluster id in native order.
+    pub cluster: u32,
+    /// Bit for each configured node, our own included.
+    pub nodes: u32,
+    /// Our own incarnation; a frame counts only once its incarnation has acked it.
+    pub incarnation: u64,
+    /// Upper bound of an announced deadtime (initdead), microseconds.
+    pub deadtime_max_us: u32,
+    /// Our own node id.
+    pub me: u32,
+}
+
+/// Where frames of one link arrive. `ifindex` 0: the link is not served by XDP.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[repr(C)]
+pub struct LinkConfig {
+    /// Interface that carries the XDP program for this link.
+    pub ifindex: u32,
+    /// UDP destination port in native order.
+    pub port: u32,
+    /// Destination address that frames of this link bear: own unicast, broadcast or group address;
+    /// IPv4 as ::ffff:a.b.c.d, network order.
+    pub destination: [u8; 16],
+}
+
+/// A key as the verifier of a tag needs it: HMAC's two states after the padded key block, and the screen's key.
+#[derive(Clone, Copy, Default)]
+#[repr(C)]
+pub struct KeyState {
+    /// SHA-256 state after the block key ^ ipad (RFC 2104).
+    pub inner: [u32; 8],
+    /// SHA-256 state after the block key ^ opad.
+    pub outer: [u32; 8],
+    /// SipHash key of the screen, derived from the HMAC key.
+    pub screen: [u64; 2],
+    /// 1 when the key exists.
+    pub valid: u64,
+}
+
+/// One (peer, link): only its own verdict, never the node's.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[repr(C)]
+pub struct LinkSlot {
+    /// CLOCK_MONOTONIC ns of the newest frame on this link, 0 for never.
+    pub stamp_ns: u64,
+    /// The highest sequence number heard on this link in this incarnation.
+    pub seq: u64,
+    /// Frames heard on this link in this incarnation, without duplicates.
+    pub frames: u64,
+    /// The first sequence number heard on this link in this incarnation (loss = 1 - frames / (seq - first + 1)).
+    pub first_seq: u64,
+}
+
+/// All that is known of one peer. Written under `generation`: odd while a writer is inside.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct PeerSlot {
+    /// Sequence lock.
+    pub generation: u64,
+    /// Newest incarnation heard.
+    pub incarnation: u64,
+    /// Newest sequence number heard in it, over all links.
+    pub seq: u64,
+    /// Kernel stamp of that frame, CLOCK_MONOTONIC ns.
+    pub heard_ns: u64,
+    /// Newest stamp that *counts* (its incarnation has acked our present one), 0 for none in this incarnation.
+    pub counts_ns: u64,
+    /// 1 once a frame of this incarnation acked our present incarnation.
+    pub acked: u64,
+    /// Frames that were above everything heard before, ever.
+    pub accepted: u64,
+    /// By link id.
+    pub links: [LinkSlot; MAX_LINKS],
+    /// Length of `body`, 0 when nothing was heard.
+    pub body_len: u64,
+    /// The newest body, tag cut off.
+    pub body: [u8; BODY_MAX + 1],
+}
+
+/// One record of the ring: what changed. The content is read from the slot.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[repr(C)]
+pub struct News {
+    /// Kernel stamp of the frame, CLOCK_MONOTONIC ns.
+    pub stamp_ns: u64,
+    /// Sender's id.
+    pub node: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+const _: () = {
+    assert!(core::mem::size_of::<LinkConfig>() == 24);
+    assert!(core::mem::size_of::<KeyState>() == 88);
+    assert!(core::mem::size_of::<PeerSlot>() == 56 + 32 * MAX_LINKS + 8 + 1400);
+    assert!(core::mem::size_of::<PeerSlot>() % 8 == 0);
+    assert!(MAX_NODES == 32);
+};
+
+#[cfg(feature = "user")]
+mod pod {
+    //! Userspace's licence to hand these types to the map syscalls.
+    use super::{ClusterConfig, KeyState, LinkConfig, PeerSlot};
+
+    // SAFETY: repr(C), integers only, no implicit padding.
+    unsafe impl aya::Pod for ClusterConfig {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for LinkConfig {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for KeyState {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for PeerSlot {}
+}
