@@ -1,3 +1,33 @@
-//! The decisions of xbeat: values in, values out, one next deadline. No IO, no clock, no unsafe.
+//! The decisions of xbeat: who is alive, who owns a group, what to do about it. Values in, values out.
+//! Pure: `no_std` + alloc, no IO, no clock, no logging, no randomness but the configured seed.
+//!
+//! # Contract
+//!
+//! 1. A round is: read `now`, feed every pending [`Event`] with [`Node::handle`], feed a [`Reading`] of every peer
+//!    slot that changed, then [`Node::handle_timeout`], draining [`Node::poll_action`] to `None` after each call,
+//!    then arm a timer at [`Node::poll_timeout`].
+//! 2. A peer is judged by its newest [`Reading`] only: dead when `read_at` is later than its newest counting stamp plus
+//!    its announced deadtime. A reading holds all that arrived before its `read_at`, so an agent that slept
+//!    cannot call a peer dead for it (invariants I2, I3). A timeout without a fresh reading judges nobody.
+//! 3. Methods are total: no input panics. `now` never goes back (a smaller one is taken as the last).
+//! 4. Effects that can fail come back as events that carry the attempt's number.
+//! 5. Same configuration and events: same actions, byte for byte.
+//! 6. No allocation after [`Node::new`].
 #![no_std]
 #![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod action;
+pub mod config;
+pub mod event;
+pub mod snapshot;
+pub mod time;
+
+pub use action::{Action, Change, ResourceRef, Transition};
+pub use config::Config;
+pub use event::{Event, Failure, LinkReading, Operator, Reading};
+pub use snapshot::{GroupState, GroupView, LinkState, LinkView, NodeView, PeerState, Snapshot};
+pub use time::Instant;
