@@ -1,3 +1,3 @@
-//! xbeat: the heartbeat agent. See ARCHITECTURE.md for the map of the code.
+//! Entry point: parse the arguments, dispatch, turn the outcome into an exit code.
 
 fn main() {}

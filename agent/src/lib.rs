@@ -1,0 +1,6 @@
+//! The daemon `xbeat`: three threads around the pure core, and the commands that talk to it.
+//! `rt` sends, reads the kernel's slots and decides; `takeover` moves addresses; `ctl` serves people.
+
+pub mod bridge;
+pub mod settings;
+pub mod stats;

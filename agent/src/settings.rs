@@ -1,0 +1,181 @@
+//! What the configuration means: names resolved to ids, intervals checked, addresses parsed. No TOML from here on.
+//! Made by `config` from the file, read by every thread; never changed after start.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use agent_common::{LinkId, NodeId};
+use agent_core::config::{Quorum, Timing};
+
+/// One configuration, valid as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The cluster's name.
+    pub cluster: String,
+    /// First four bytes of SHA-256 of the name.
+    pub cluster_id: u32,
+    /// This node.
+    pub me: NodeId,
+    /// By node id.
+    pub nodes: Vec<NodeSettings>,
+    /// Intervals.
+    pub timing: Timing,
+    /// Who may decide.
+    pub quorum: Quorum,
+    /// By link id.
+    pub links: Vec<LinkSettings>,
+    /// By group id.
+    pub groups: Vec<GroupSettings>,
+    /// Where the keys are.
+    pub key_file: PathBuf,
+    /// Control socket.
+    pub control_socket: PathBuf,
+    /// Where `/metrics` is served, if anywhere.
+    pub metrics_listen: Option<SocketAddr>,
+    /// How the agent runs.
+    pub runtime: RuntimeSettings,
+}
+
+/// One node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeSettings {
+    /// Its name.
+    pub name: String,
+    /// Votes, never serves.
+    pub witness: bool,
+}
+
+/// One link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkSettings {
+    /// Its id: the place in [`Settings::links`].
+    pub id: LinkId,
+    /// Interface that it uses.
+    pub interface: String,
+    /// UDP port.
+    pub port: u16,
+    /// How frames reach the peers.
+    pub cast: Cast,
+}
+
+/// How frames of a link reach the peers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cast {
+    /// One copy for each peer.
+    Unicast {
+        /// By node id, this node included; `None` for a node that is not on this link.
+        addresses: Vec<Option<IpAddr>>,
+    },
+    /// One copy to the interface's IPv4 broadcast address.
+    Broadcast,
+    /// One copy to a group.
+    Multicast {
+        /// The group's address.
+        group: IpAddr,
+        /// Hop limit.
+        ttl: u8,
+    },
+}
+
+/// One group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupSettings {
+    /// Its name.
+    pub name: String,
+    /// Owners, most preferred first.
+    pub prefer: Vec<NodeId>,
+    /// Whether it moves back by itself.
+    pub auto_failback: bool,
+    /// Its addresses, in order of start.
+    pub addresses: Vec<AddressSettings>,
+}
+
+/// A service address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddressSettings {
+    /// The address.
+    pub address: IpAddr,
+    /// Prefix length, /32 or /128 when none was written.
+    pub prefix: u8,
+    /// The interface that gets it.
+    pub interface: String,
+}
+
+/// How the agent runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuntimeSettings {
+    /// Whether realtime scheduling and locked memory are asked for.
+    pub realtime: bool,
+    /// Which scheduling class.
+    pub scheduling: Scheduling,
+    /// Priority of SCHED_FIFO, 1..=99.
+    pub priority: u8,
+    /// CPUs that the rt thread is pinned to, empty for all. SCHED_DEADLINE cannot be pinned.
+    pub cpus: Vec<usize>,
+    /// Where generations and state are kept.
+    pub state_dir: PathBuf,
+    /// bpffs directory.
+    pub bpffs: PathBuf,
+    /// How XDP is attached.
+    pub xdp: XdpSetting,
+    /// Where incarnations come from.
+    pub generation: Generation,
+    /// Between two refreshes of the announcement of a held address.
+    pub announce_refresh: Duration,
+}
+
+/// Scheduling class of the rt thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheduling {
+    /// SCHED_DEADLINE where admitted, else SCHED_FIFO.
+    Auto,
+    /// SCHED_DEADLINE or nothing.
+    Deadline,
+    /// SCHED_FIFO or nothing.
+    Fifo,
+}
+
+/// How XDP is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum XdpSetting {
+    /// Native, else generic, else the socket path.
+    Auto,
+    /// Native, else the socket path.
+    Native,
+    /// Generic, else the socket path.
+    Generic,
+    /// The socket path.
+    Off,
+}
+
+/// Where incarnations come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Generation {
+    /// A counter in the state directory, synced before the first frame.
+    File,
+    /// Milliseconds since 1970 at start.
+    Time,
+}
+
+/// How a link's frames are received in fact; `status` shows it for each interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ReceiveMode {
+    /// Native XDP.
+    Native,
+    /// Generic XDP.
+    Generic,
+    /// A UDP socket with kernel stamps.
+    Socket,
+}
+
+impl ReceiveMode {
+    /// As `status --json` and the metrics write it.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+            Self::Socket => "socket",
+        }
+    }
+}

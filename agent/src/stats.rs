@@ -1,0 +1,72 @@
+//! Counters and histograms that the realtime threads write and the control thread reads: relaxed atomics, no locks.
+//! Refusals are counted in the kernel's map or in the socket receiver; `Stats` holds only what userspace counts.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use agent_common::ids::MAX_LINKS;
+use agent_common::maps::COUNTERS;
+
+/// Upper bounds of the histograms' buckets, microseconds; the last bucket is everything above.
+pub const BUCKETS_US: [u64; 16] = [
+    10, 20, 50, 100, 200, 300, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 500_000, 1_000_000,
+];
+
+/// Everything that is counted in userspace.
+#[derive(Default, Debug)]
+pub struct Stats {
+    /// By link id: frames handed to the kernel (one for each destination).
+    pub sent: [AtomicU64; MAX_LINKS],
+    /// By link id: frames that the kernel did not take.
+    pub send_failed: [AtomicU64; MAX_LINKS],
+    /// The socket path's counters, indexed like the kernel's.
+    pub socket: [AtomicU64; COUNTERS],
+    /// Wake-ups of the rt thread.
+    pub wakeups: AtomicU64,
+    /// Wake-ups that news or a socket caused (steady heartbeats over XDP cause none).
+    pub receive_wakeups: AtomicU64,
+    /// Messages between threads that found their queue full.
+    pub dropped: AtomicU64,
+    /// Wake-up behind the armed timer.
+    pub lateness: Histogram,
+    /// Verdict behind the deadline.
+    pub overshoot: Histogram,
+    /// From the verdict (or the operator's word) to the address being there.
+    pub takeover_address: Histogram,
+    /// From the address to its first announcement.
+    pub takeover_announce: Histogram,
+    /// 0: ordinary, 1: SCHED_FIFO, 2: SCHED_DEADLINE.
+    pub scheduling: AtomicU32,
+    /// 1 when memory is locked.
+    pub memory_locked: AtomicU32,
+}
+
+/// A histogram with the bounds of [`BUCKETS_US`].
+#[derive(Default, Debug)]
+pub struct Histogram {
+    buckets: [AtomicU64; BUCKETS_US.len() + 1],
+    sum_ns: AtomicU64,
+    max_ns: AtomicU64,
+}
+
+impl Histogram {
+    /// Counts one value.
+    pub fn record(&self, value: Duration) {
+        let ns = u64::try_from(value.as_nanos()).unwrap_or(u64::MAX);
+        let place = BUCKETS_US.iter().position(|bound| ns <= bound * 1_000).unwrap_or(BUCKETS_US.len());
+        if let Some(bucket) = self.buckets.get(place) {
+            bucket.fetch_add(1, Ordering::Relaxed);
+        }
+        self.sum_ns.fetch_add(ns, Ordering::Relaxed);
+        self.max_ns.fetch_max(ns, Ordering::Relaxed);
+    }
+
+    /// Counts by bucket (the last is above all bounds), sum in ns, maximum in ns.
+    pub fn read(&self) -> ([u64; BUCKETS_US.len() + 1], u64, u64) {
+        let mut counts = [0; BUCKETS_US.len() + 1];
+        for (count, bucket) in counts.iter_mut().zip(&self.buckets) {
+            *count = bucket.load(Ordering::Relaxed);
+        }
+        (counts, self.sum_ns.load(Ordering::Relaxed), self.max_ns.load(Ordering::Relaxed))
+    }
+}
