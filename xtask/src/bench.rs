@@ -1,0 +1,62 @@
+//! `cargo xtask bench NAME`: builds for release, then runs the benchmark `bench-NAME` as root where that is possible.
+
+use std::{ffi::OsString, os::unix::process::CommandExt as _};
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+
+use crate::{
+    build, build_ebpf,
+    privilege::Privilege,
+    setup::{self, Need},
+    workspace::Workspace,
+};
+
+/// Options of `cargo xtask bench`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Which benchmark
+    #[arg(value_enum)]
+    name: Name,
+    /// Options of the benchmark itself
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    args: Vec<OsString>,
+}
+
+/// The benchmarks that there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Name {
+    /// Nanoseconds of the XDP program, by verdict
+    Xdp,
+    /// Failover over veth, stage by stage, beside other cluster software
+    Failover,
+}
+
+impl Name {
+    fn binary(self) -> &'static str {
+        match self {
+            Self::Xdp => "bench-xdp",
+            Self::Failover => "bench-failover",
+        }
+    }
+}
+
+/// `cargo xtask bench`. Ends as the benchmark: same process, same exit code.
+pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
+    build_ebpf::build(workspace, &[])?;
+    let benchmark = ("bench", args.name.binary());
+    match args.name {
+        Name::Xdp => build::release(workspace, &[benchmark])?,
+        Name::Failover => {
+            setup::ensure(workspace, &[Need::NetTools])?;
+            build::release(workspace, &[("xbeat", "xbeat"), benchmark])?;
+        }
+    }
+    let program = workspace.release_binary(args.name.binary());
+    let privilege = Privilege::detect();
+    let root = if privilege.ready() { privilege } else { Privilege::None };
+    let mut command = root.command_or_user(&program);
+    command.current_dir(workspace.root()).args(&args.args);
+    let error = command.exec();
+    Err(error).with_context(|| format!("cannot run {}", program.display()))
+}
