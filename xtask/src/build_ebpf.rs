@@ -54,6 +54,14 @@ pub(crate) fn build(workspace: &Workspace, features: &[String]) -> Result<()> {
     Ok(())
 }
 
+/// Lints the crate as the kernel's target sees it: the host sees an empty program.
+pub(crate) fn lint(workspace: &Workspace) -> Result<()> {
+    let mut command = setup::ebpf_lints(workspace)?.cargo("clippy");
+    command.current_dir(workspace.root()).env("CARGO_TARGET_DIR", workspace.ebpf_target());
+    command.args(["--locked", "--release", "--package", PACKAGE, "--", "-D", "warnings"]);
+    cargo::run("lints of the eBPF crate", &mut command)
+}
+
 /// Puts the object where everybody looks for it, and leaves an equal one alone: its time decides what is built again.
 fn publish(built: &Path, published: &Path) -> Result<usize> {
     let object = fs::read(built).with_context(|| format!("cannot read {}", built.display()))?;

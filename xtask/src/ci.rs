@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::{
-    build_ebpf, cargo, setup, shell,
+    build_ebpf, cargo, progress, setup, shell,
     test::{self, Mode},
     workspace::Workspace,
 };
@@ -24,6 +24,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     format(workspace)?;
     build_ebpf::build(workspace, &[])?;
     lint(workspace)?;
+    build_ebpf::lint(workspace)?;
     document(workspace)?;
     check_dependencies(workspace, args.advisories)?;
     test::run_all(workspace, Mode::Judge, &[])
@@ -34,7 +35,7 @@ fn format(workspace: &Workspace) -> Result<()> {
     command.args(["fmt", "--all", "--", "--check"]);
     // rustfmt prints its differences on stdout.
     shell::run_quietly(&mut command).context("not formatted; run: cargo fmt --all")?;
-    crate::progress::found("format", "clean");
+    progress::found("format", "clean");
     Ok(())
 }
 
@@ -64,6 +65,6 @@ fn check_dependencies(workspace: &Workspace, advisories: bool) -> Result<()> {
     } else {
         "bans, licenses, sources (advisories need the network: cargo xtask ci --advisories)"
     };
-    crate::progress::found("dependencies", checked);
+    progress::found("dependencies", checked);
     Ok(())
 }

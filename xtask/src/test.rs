@@ -1,7 +1,7 @@
 //! `cargo xtask test`: the eBPF object, then every test of the workspace. Tests that need root run as root where that is
 //! possible without a question, and otherwise say `SKIP: reason`. The last line is the test runner's own summary.
 
-use std::{ffi::OsString, path::Path, process::Command};
+use std::{ffi::OsString, os::unix::process::CommandExt as _, path::Path, process::Command};
 
 use anyhow::{Context, Result};
 
@@ -39,7 +39,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     run_all(workspace, Mode::Developer, &args.args)
 }
 
-/// Runs the tests. The object must have been built.
+/// Runs the tests, and ends as the test runner: same process, same exit code. The object must have been built.
 pub(crate) fn run_all(workspace: &Workspace, mode: Mode, args: &[OsString]) -> Result<()> {
     setup::ensure(workspace, &[Need::NetTools])?;
     let nextest = setup::nextest(workspace)?;
@@ -67,7 +67,8 @@ pub(crate) fn run_all(workspace: &Workspace, mode: Mode, args: &[OsString]) -> R
         }
         Privilege::Root | Privilege::SudoAsks | Privilege::None => {}
     }
-    shell::run_inherited(command.args(args))
+    let error = command.args(args).exec();
+    Err(error).context("cannot run the test runner")
 }
 
 /// The daemon and the laboratory: tests start them, and cargo builds no binaries for the tests of another package.

@@ -123,6 +123,18 @@ pub(crate) fn ensure(workspace: &Workspace) -> Result<Route> {
     )
 }
 
+/// Finds or makes the route that can lint: Debian has no clippy, so the pinned toolchain with `rust-src`.
+///
+/// # Errors
+/// rustup could not add the component.
+pub(crate) fn ensure_lints(workspace: &Workspace) -> Result<Route> {
+    let pinned = Route::Rustup { toolchain: pinned_toolchain(workspace)? };
+    if !pinned.is_usable() {
+        add_rust_src(&pinned).context("linting the eBPF crate needs: rustup component add rust-src")?;
+    }
+    Ok(pinned)
+}
+
 fn add_rust_src(route: &Route) -> Result<()> {
     let Route::Rustup { toolchain } = route else { bail!("not a rustup toolchain") };
     let step = Step::start(format!("adding rust-src to the toolchain {toolchain}"));

@@ -82,6 +82,11 @@ pub(crate) fn ebpf(workspace: &Workspace) -> Result<(Route, Linker)> {
     Ok((ebpf_rust::ensure(workspace)?, bpf_linker::ensure(workspace)?))
 }
 
+/// Finds or installs what linting the eBPF crate takes.
+pub(crate) fn ebpf_lints(workspace: &Workspace) -> Result<Route> {
+    ebpf_rust::ensure_lints(workspace)
+}
+
 /// Finds or installs the test runner.
 pub(crate) fn nextest(workspace: &Workspace) -> Result<std::path::PathBuf> {
     tools::ensure(workspace, &NEXTEST)
