@@ -14,6 +14,8 @@ mod shell;
 mod test;
 mod workspace;
 
+use std::process::ExitCode;
+
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
@@ -45,10 +47,19 @@ enum Verb {
     Bench(bench::Args),
 }
 
-fn main() -> Result<()> {
-    let cli = Cli::parse();
+fn main() -> ExitCode {
+    match run(Cli::parse().verb) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(verb: Verb) -> Result<()> {
     let workspace = Workspace::locate()?;
-    match cli.verb {
+    match verb {
         Verb::Setup(args) => setup::run(&workspace, &args),
         Verb::BuildEbpf(args) => build_ebpf::run(&workspace, &args),
         Verb::Build(args) => build::run(&workspace, &args),

@@ -14,7 +14,14 @@ struct Args {
     require: bool,
 }
 
-fn main() -> Result<ExitCode> {
+fn main() -> ExitCode {
+    run().unwrap_or_else(|error| {
+        eprintln!("objinfo: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run() -> Result<ExitCode> {
     let args = parse(env::args_os().skip(1))?;
     match report(&args) {
         Ok(()) => Ok(ExitCode::SUCCESS),
