@@ -16,6 +16,9 @@ macro_rules! small_id {
         pub struct $name(u8);
 
         impl $name {
+            /// The first of the configuration.
+            pub const FIRST: Self = Self(0);
+
             /// `None` when `raw` is out of range.
             #[inline(always)]
             pub const fn new(raw: u8) -> Option<Self> {

@@ -9,11 +9,21 @@
 extern crate std;
 
 pub mod beat;
+pub mod frame;
+pub mod hmac;
 pub mod ids;
 pub mod maps;
+pub mod receive;
 pub mod reject;
+pub mod screen;
+pub mod sections;
+pub mod sha256;
+pub mod slot;
+pub mod validate;
+pub mod window;
 pub mod wire;
 
 pub use beat::{Ack, Beat, Claim, NodeState};
 pub use ids::{GroupId, KeyId, LinkId, NodeId, NodeSet};
+pub use receive::{Accepted, Keys, receive};
 pub use reject::Reject;

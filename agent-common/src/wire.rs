@@ -75,3 +75,11 @@ pub const SECTION_VOTES: u8 = 4;
 pub const ACK_LEN: usize = 20;
 /// Length of one row of the table.
 pub const CLAIM_LEN: usize = 11;
+
+mod decode;
+mod encode;
+#[cfg(test)]
+mod tests;
+
+pub use decode::{decode, decode_into};
+pub use encode::{cluster_id, encode, resign};
