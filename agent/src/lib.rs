@@ -2,5 +2,6 @@
 //! `rt` sends, reads the kernel's slots and decides; `takeover` moves addresses; `ctl` serves people.
 
 pub mod bridge;
+pub mod config;
 pub mod settings;
 pub mod stats;

@@ -23,6 +23,8 @@ pub struct Settings {
     pub timing: Timing,
     /// Who may decide.
     pub quorum: Quorum,
+    /// The vote that was added or removed since the number before [`Quorum::number`].
+    pub vote_change: Option<VoteChange>,
     /// By link id.
     pub links: Vec<LinkSettings>,
     /// By group id.
@@ -35,6 +37,15 @@ pub struct Settings {
     pub metrics_listen: Option<SocketAddr>,
     /// How the agent runs.
     pub runtime: RuntimeSettings,
+}
+
+/// One change of the voters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VoteChange {
+    /// This node got a vote.
+    Added(NodeId),
+    /// A node of this name, no longer listed, lost its vote.
+    Removed(String),
 }
 
 /// One node.

@@ -1,0 +1,172 @@
+//! `[quorum]`: who may decide, and what the choice does not protect from.
+
+use std::ops::Range;
+
+use agent_core::config::{Policy, Quorum, TieBreak};
+
+use super::cluster::Nodes;
+use super::report::Findings;
+use super::section::{At, Section, advice};
+use crate::settings::VoteChange;
+
+#[derive(Clone, Copy)]
+enum PolicyWord {
+    Majority,
+    TwoNode,
+}
+
+/// The policy and the last change of the votes.
+pub(super) fn quorum(
+    root: &Section<'_>,
+    nodes: &Nodes,
+    findings: &mut Findings<'_>,
+) -> Option<(Quorum, Option<VoteChange>)> {
+    let keys = ["policy", "tie_break", "number", "change"];
+    let Some(section) = root.table("quorum", "[quorum]", &keys, findings) else {
+        warn_majority(nodes, nodes.span.clone(), findings);
+        return (!root.has("quorum")).then_some((Quorum { policy: Policy::Majority, number: 0 }, None));
+    };
+    let words = [("majority", PolicyWord::Majority), ("two-node", PolicyWord::TwoNode)];
+    let policy = section.choice("policy", &words, findings);
+    let tie_break = section.choice(
+        "tie_break",
+        &[("fence", TieBreak::Fence), ("ping", TieBreak::Ping), ("always", TieBreak::Always)],
+        findings,
+    );
+    let number = section.integer("number", 0..=u64::from(u16::MAX), findings);
+    let number = number.and_then(|at| u16::try_from(at.value).ok()).unwrap_or(0);
+    let change = change(&section, nodes, number, findings);
+    if policy.is_none() && section.has("policy") {
+        return None;
+    }
+    let word = policy.as_ref().map_or(PolicyWord::Majority, |at| at.value);
+    let place = policy.map_or(section.span(), |at| at.span);
+    let policy = match word {
+        PolicyWord::Majority => {
+            if let Some(tie_break) = tie_break {
+                findings.error(
+                    tie_break.span,
+                    "a majority needs no `tie_break`",
+                    "remove `tie_break`, or write policy = \"two-node\"",
+                );
+            }
+            warn_majority(nodes, place, findings);
+            Policy::Majority
+        }
+        PolicyWord::TwoNode => Policy::TwoNode(two_node(&section, nodes, place, tie_break, findings)?),
+    };
+    Some((Quorum { policy, number }, change))
+}
+
+fn two_node(
+    section: &Section<'_>,
+    nodes: &Nodes,
+    place: Range<usize>,
+    tie_break: Option<At<TieBreak>>,
+    findings: &mut Findings<'_>,
+) -> Option<TieBreak> {
+    if nodes.count() != 2 {
+        let message = format!("policy \"two-node\" is for two nodes, and {} are listed", nodes.count());
+        findings.error(
+            place,
+            message,
+            "write policy = \"majority\", which needs no tie-break with three or more",
+        );
+    } else if nodes.ids().any(|node| nodes.is_witness(node)) {
+        findings.error(
+            place,
+            "policy \"two-node\" with a witness leaves only one node that can serve",
+            "list two nodes and a witness, with policy = \"majority\"",
+        );
+    }
+    let Some(At { value, span }) = tie_break else {
+        if !section.has("tie_break") {
+            findings.missing(
+                section.span(),
+                "policy \"two-node\" lacks `tie_break`",
+                "add tie_break = \"fence\", \"ping\" or \"always\"; docs/configuration.md says what each risks",
+            );
+        }
+        return None;
+    };
+    let (message, help) = match value {
+        TieBreak::Fence => (
+            "tie_break \"fence\": no takeover of a dead peer happens until a fence has succeeded; \
+             a fence device that shares the peer's power or network fails with it",
+            "a witness with policy = \"majority\" needs no fence",
+        ),
+        TieBreak::Ping => (
+            "tie_break \"ping\": when the link between the nodes is cut and both still reach the ping targets, \
+             both serve the address at once",
+            "a witness with policy = \"majority\" excludes that",
+        ),
+        TieBreak::Always => (
+            "tie_break \"always\": whenever the nodes do not hear each other, both serve the address at once, \
+             until they hear each other again",
+            "a witness with policy = \"majority\" excludes that; more than one [[link]] makes it rarer",
+        ),
+    };
+    findings.warn(span, message, help);
+    Some(value)
+}
+
+fn warn_majority(nodes: &Nodes, place: Range<usize>, findings: &mut Findings<'_>) {
+    if nodes.count() == 2 {
+        findings.warn(
+            place,
+            "a majority of two votes is both: when one node dies, the other cannot take over",
+            "add a third [[node]] (witness = true suffices), or write policy = \"two-node\" with a tie_break",
+        );
+    } else if nodes.count() > 2 && nodes.count() % 2 == 0 {
+        let (count, half) = (nodes.count(), nodes.count() / 2);
+        findings.warn(
+            place,
+            format!("{count} votes split into {half} and {half} leave no majority on either side"),
+            "a witness makes the number odd",
+        );
+    }
+}
+
+fn change(
+    section: &Section<'_>,
+    nodes: &Nodes,
+    number: u16,
+    findings: &mut Findings<'_>,
+) -> Option<VoteChange> {
+    let example = nodes.names().last().map_or_else(|| "+alpha".to_owned(), |name| format!("+{name}"));
+    let Some(written) = section.string("change", &example, findings) else {
+        if number > 0 && !section.has("change") {
+            findings.missing(
+                section.key_span("number"),
+                format!("`number` is {number}, but `change` does not say which vote came or went"),
+                format!(
+                    "add change = \"{example}\" for a node that was added, \"-NAME\" for one that was removed"
+                ),
+            );
+        }
+        return None;
+    };
+    if number == 0 {
+        let help = "add number = 1, and count it up with every change of the voters";
+        findings.error(written.span.clone(), "`change` without `number`", help);
+    }
+    let span = written.span;
+    if let Some(name) = written.value.strip_prefix('+') {
+        let node = nodes.find(name);
+        if node.is_none() {
+            let message = format!("`change` adds the vote of `{name}`, which no [[node]] has as its name");
+            findings.error(span, message, advice(name, &nodes.names()));
+        }
+        return node.map(VoteChange::Added);
+    }
+    if let Some(name) = written.value.strip_prefix('-').filter(|name| !name.is_empty()) {
+        if nodes.find(name).is_some() {
+            let message = format!("`change` removes the vote of `{name}`, which is still listed");
+            findings.error(span, message, format!("remove its [[node]], or write change = \"+{name}\""));
+        }
+        return Some(VoteChange::Removed(name.to_owned()));
+    }
+    let help = format!("write change = \"{example}\" or \"-NAME\"");
+    findings.error(span, "`change` does not begin with + or - and a name", help);
+    None
+}
