@@ -7,7 +7,7 @@ use crate::action::ResourceRef;
 use crate::time::Instant;
 
 /// One thing that happened.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
     /// What a peer's slot held. Fed when the slot changed or when a deadline of the peer passed.
     Reading(&'a Reading),

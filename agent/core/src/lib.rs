@@ -26,8 +26,24 @@ pub mod event;
 pub mod snapshot;
 pub mod time;
 
+mod group;
+mod groups;
+mod life;
+mod link;
+mod loss;
+mod membership;
+mod node;
+mod outgoing;
+mod owner;
+mod pacer;
+mod peer;
+mod queue;
+mod resource;
+mod timers;
+
 pub use action::{Action, Change, ResourceRef, Transition};
 pub use config::Config;
 pub use event::{Event, Failure, LinkReading, Operator, Reading};
-pub use snapshot::{GroupState, GroupView, LinkState, LinkView, NodeView, PeerState, Snapshot};
+pub use node::Node;
+pub use snapshot::{GroupState, GroupView, LinkState, LinkView, NodeView, PeerState, Reason, Snapshot};
 pub use time::Instant;

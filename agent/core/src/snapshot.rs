@@ -54,6 +54,35 @@ pub enum GroupState {
     Failed,
 }
 
+/// Why a group is not served here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// This node does not yet know who is there.
+    Joining,
+    /// This node is on its way out.
+    Leaving,
+    /// This node is with a minority.
+    NoQuorum,
+    /// One of two nodes, and the tie-break has not spoken.
+    TieBreak,
+    /// A living peer holds the group.
+    HeldElsewhere,
+    /// A living peer comes before this node in `prefer`.
+    OtherPreferred,
+    /// A living owner has published a table that is not known here yet.
+    TableUnknown,
+    /// It failed here; another owner may take it.
+    Failed,
+    /// Another node holds the group at a higher epoch.
+    Rival,
+    /// A more preferred node has asked for it back.
+    Failback,
+    /// This node asks the holder to hand it over.
+    Asking,
+    /// This node is not in `prefer`.
+    NotAnOwner,
+}
+
 /// The whole view.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
@@ -116,4 +145,6 @@ pub struct GroupView {
     pub epoch: u64,
     /// How long this node's lease still runs, `None` without one.
     pub lease: Option<Duration>,
+    /// Why this node does not serve it, `None` while it does.
+    pub reason: Option<Reason>,
 }

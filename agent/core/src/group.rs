@@ -1,0 +1,299 @@
+//! The state machine of one group on this node: its resources are acquired in order and released in reverse. It holds its
+//! claim from the first effect on until the last resource is gone.
+//!
+//! ```text
+//!            take               all held
+//! Stopped ----------> Starting ----------> Serving
+//!  ^ | ^               | |  ^                | |
+//!  | | | pause is over | |  +--- lost -------+ |
+//!  | | +--- Failed     | | gave up             |
+//!  | |        ^        | v                     |
+//!  | | stray  +-- Failing    (all released)    |
+//!  | v                 | yield                 | yield
+//!  Stopping <----------+-----------------------+
+//!   (all released leads back to Stopped; a stray resource leads from Failed to Failing)
+//! ```
+
+use core::time::Duration;
+
+use agent_common::{Claim, GroupId, NodeId, NodeSet};
+
+use crate::action::{Action, ResourceRef};
+use crate::config::GroupConfig;
+use crate::queue::Actions;
+use crate::resource::{Effect, Input as ResourceInput, Resource, State};
+use crate::snapshot::{GroupState, Reason};
+use crate::time::Instant;
+
+/// How long a group that failed here is left to others before it is tried again.
+pub(crate) const FAILED_PAUSE: Duration = Duration::from_secs(10);
+
+/// Where a group is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Nothing of it is here.
+    Stopped,
+    /// Resources are being acquired.
+    Starting,
+    /// All resources are held.
+    Serving,
+    /// Resources are being released.
+    Stopping,
+    /// Resources are being released since one could not be acquired.
+    Failing,
+    /// Nothing of it is here, and it is not tried again for a while.
+    Failed,
+}
+
+/// What happens to a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Input {
+    /// This node takes it.
+    Take,
+    /// This node lets go of it.
+    Yield,
+    /// The last resource is held.
+    AllHeld,
+    /// A held resource is held no more.
+    Lost,
+    /// A resource could not be acquired.
+    GaveUp,
+    /// The last resource is gone.
+    AllReleased,
+    /// A resource was found here that should not be.
+    Stray,
+    /// It has rested long enough after a failure.
+    PauseOver,
+}
+
+/// The phase after `input`.
+pub(crate) const fn next(phase: Phase, input: Input) -> Phase {
+    use Phase::{Failed, Failing, Serving, Starting, Stopped, Stopping};
+    match (phase, input) {
+        (Stopped, Input::Take) => Starting,
+        (Starting | Serving | Stopping | Failing | Failed, Input::Take) => phase,
+        (Starting | Serving, Input::Yield) => Stopping,
+        (Stopped | Stopping | Failing | Failed, Input::Yield) => phase,
+        (Starting, Input::AllHeld) => Serving,
+        (Stopped | Serving | Stopping | Failing | Failed, Input::AllHeld) => phase,
+        (Serving, Input::Lost) => Starting,
+        (Stopped | Starting | Stopping | Failing | Failed, Input::Lost) => phase,
+        (Starting, Input::GaveUp) => Failing,
+        (Stopped | Serving | Stopping | Failing | Failed, Input::GaveUp) => phase,
+        (Stopping, Input::AllReleased) => Stopped,
+        (Failing, Input::AllReleased) => Failed,
+        (Stopped | Starting | Serving | Failed, Input::AllReleased) => phase,
+        (Stopped, Input::Stray) => Stopping,
+        (Failed, Input::Stray) => Failing,
+        (Starting | Serving | Stopping | Failing, Input::Stray) => phase,
+        (Failed, Input::PauseOver) => Stopped,
+        (Stopped | Starting | Serving | Stopping | Failing, Input::PauseOver) => phase,
+    }
+}
+
+/// One group.
+#[derive(Clone, Debug)]
+pub(crate) struct Group {
+    pub(crate) id: GroupId,
+    pub(crate) prefer: alloc::vec::Vec<NodeId>,
+    pub(crate) owners: NodeSet,
+    pub(crate) auto_failback: bool,
+    phase: Phase,
+    /// The epoch of our claim, 0 while we claim nothing.
+    epoch: u64,
+    /// The epoch of our last claim.
+    last_epoch: u64,
+    failed_here: bool,
+    retry_at: Instant,
+    pub(crate) asks: bool,
+    /// Held addresses are announced again as soon as no rival is left.
+    pub(crate) announce: bool,
+    pub(crate) reason: Option<Reason>,
+}
+
+impl Group {
+    /// A group of which nothing is here.
+    pub(crate) fn new(id: GroupId, config: &GroupConfig) -> Self {
+        let mut owners = NodeSet::EMPTY;
+        config.prefer.iter().for_each(|node| owners.insert(*node));
+        Self {
+            id,
+            prefer: config.prefer.clone(),
+            owners,
+            auto_failback: config.auto_failback,
+            phase: Phase::Stopped,
+            epoch: 0,
+            last_epoch: 0,
+            failed_here: false,
+            retry_at: Instant::NEVER,
+            asks: false,
+            announce: false,
+            reason: None,
+        }
+    }
+
+    /// Where it is.
+    pub(crate) const fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// The epoch of our claim, 0 while we claim nothing.
+    pub(crate) const fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Whether the last try failed here.
+    pub(crate) const fn failed_here(&self) -> bool {
+        self.failed_here
+    }
+
+    /// Whether nothing of it is here.
+    pub(crate) const fn is_at_rest(&self) -> bool {
+        match self.phase {
+            Phase::Stopped | Phase::Failed => true,
+            Phase::Starting | Phase::Serving | Phase::Stopping | Phase::Failing => false,
+        }
+    }
+
+    /// Takes the group at `epoch`, if nothing of it is here.
+    pub(crate) fn take(&mut self, epoch: u64) {
+        if self.phase == Phase::Stopped {
+            self.epoch = epoch;
+            self.last_epoch = epoch;
+            self.asks = false;
+        }
+        self.phase = next(self.phase, Input::Take);
+    }
+
+    /// Any other input than taking.
+    pub(crate) fn feed(&mut self, input: Input) {
+        self.phase = next(self.phase, input);
+    }
+
+    /// Ends the pause after a failure when it is over.
+    pub(crate) fn rest_until(&mut self, now: Instant) {
+        if now >= self.retry_at {
+            self.feed(Input::PauseOver);
+        }
+    }
+
+    /// Goes on with acquiring or releasing: emits what can be done now.
+    pub(crate) fn drive(&mut self, resources: &mut [Resource], now: Instant, out: &mut Actions) {
+        if self.phase == Phase::Serving && resources.iter().any(|resource| resource.state() != State::Held) {
+            self.feed(Input::Lost);
+        }
+        if self.phase == Phase::Starting {
+            self.acquire(resources, now, out);
+        }
+        match self.phase {
+            Phase::Stopping | Phase::Failing => self.release(resources, now, out),
+            Phase::Stopped | Phase::Starting | Phase::Serving | Phase::Failed => {}
+        }
+    }
+
+    /// The next resource that is not held, in order.
+    fn acquire(&mut self, resources: &mut [Resource], now: Instant, out: &mut Actions) {
+        let missing = resources.iter_mut().zip(0_u8..).find(|(resource, _)| resource.state() != State::Held);
+        let Some((resource, index)) = missing else {
+            self.failed_here = false;
+            self.feed(Input::AllHeld);
+            return;
+        };
+        if resource.is_given_up() {
+            self.failed_here = true;
+            self.feed(Input::GaveUp);
+        } else {
+            self.emit(index, resource.feed(ResourceInput::Start, now), out);
+        }
+    }
+
+    /// The next resource that is here, in reverse. One that cannot be released does not hold back the others.
+    fn release(&mut self, resources: &mut [Resource], now: Instant, out: &mut Actions) {
+        let mut stuck = false;
+        for (index, resource) in resources.iter_mut().enumerate().rev() {
+            let Ok(index) = u8::try_from(index) else { continue };
+            self.emit(index, resource.feed(ResourceInput::Stop, now), out);
+            match resource.state() {
+                State::Released => {}
+                State::Failed { .. } => stuck = true,
+                State::Acquiring { .. } | State::Held | State::Releasing { .. } => return,
+            }
+        }
+        if stuck {
+            return;
+        }
+        self.feed(Input::AllReleased);
+        self.epoch = 0;
+        if self.phase == Phase::Failed {
+            self.retry_at = now.after(FAILED_PAUSE);
+        }
+    }
+
+    /// Announces all that is held.
+    pub(crate) fn announce_again(&self, resources: &[Resource], out: &mut Actions) {
+        for (resource, index) in resources.iter().zip(0_u8..) {
+            if resource.state() == State::Held {
+                out.push(Action::Announce { resource: ResourceRef { group: self.id, index } });
+            }
+        }
+    }
+
+    /// Puts an effect of resource `index` into the queue.
+    pub(crate) fn emit(&self, index: u8, effect: Option<(Effect, u32)>, out: &mut Actions) {
+        let resource = ResourceRef { group: self.id, index };
+        match effect {
+            Some((Effect::Acquire, attempt)) => out.push(Action::Acquire { resource, attempt }),
+            Some((Effect::Release, attempt)) => out.push(Action::Release { resource, attempt }),
+            None => {}
+        }
+    }
+
+    /// When it wants to be looked at again.
+    pub(crate) fn wake(&self, resources: &[Resource]) -> Instant {
+        match self.phase {
+            Phase::Failed => self.retry_at,
+            Phase::Starting | Phase::Stopping | Phase::Failing => {
+                resources.iter().map(Resource::wake).fold(Instant::NEVER, Instant::min)
+            }
+            Phase::Stopped | Phase::Serving => Instant::NEVER,
+        }
+    }
+
+    /// The state for people.
+    pub(crate) fn state(&self, resources: &[Resource]) -> GroupState {
+        match self.phase {
+            Phase::Stopped => GroupState::Stopped,
+            Phase::Starting => GroupState::Starting,
+            Phase::Serving => GroupState::Serving,
+            Phase::Stopping | Phase::Failing => {
+                if resources.iter().any(Resource::is_stuck) {
+                    GroupState::Failed
+                } else {
+                    GroupState::Stopping
+                }
+            }
+            Phase::Failed => GroupState::Failed,
+        }
+    }
+
+    /// The row of our table. A node on which the group failed votes for the next owner: so the others know that it is
+    /// no candidate.
+    pub(crate) fn claim(&self, me: NodeId) -> Claim {
+        if self.epoch != 0 {
+            return Claim { epoch: self.epoch, candidate: me.raw(), flags: Claim::HELD };
+        }
+        if self.phase == Phase::Failed
+            && let Some(other) = self.prefer.iter().find(|node| **node != me)
+        {
+            return Claim { epoch: self.last_epoch, candidate: other.raw(), flags: 0 };
+        }
+        if self.asks {
+            return Claim { epoch: 0, candidate: me.raw(), flags: Claim::WANT };
+        }
+        Claim::default()
+    }
+}
+
+#[cfg(test)]
+#[path = "group_tests.rs"]
+mod tests;

@@ -1,0 +1,74 @@
+//! The heartbeat that this node sends: built in place, once for each send. The table of claims goes along until every
+//! living peer knows it, and now and then for those that are not heard but may hear.
+
+use agent_common::{Beat, Claim, GroupId, NodeState};
+
+use crate::config::Config;
+use crate::membership::View;
+use crate::peer::Peer;
+use crate::time::Instant;
+
+/// The table goes along with every heartbeat whose number this divides while a peer that is not alive lacks it: it may
+/// hear us though we do not hear it, and then it must learn what we hold.
+pub(crate) const TABLE_EVERY: u64 = 8;
+
+/// The heartbeat and its counters.
+#[derive(Clone, Debug)]
+pub(crate) struct Outgoing {
+    beat: Beat,
+}
+
+impl Outgoing {
+    /// A heartbeat that says nothing yet. The table starts at version 1: 0 stands for "none known".
+    pub(crate) fn new(config: &Config) -> Self {
+        let mut beat = Beat::empty(config.me);
+        beat.incarnation = config.incarnation;
+        beat.vote_number = config.quorum.number;
+        beat.keepalive_us = micros(config.timing.keepalive);
+        beat.deadtime_us = micros(config.timing.deadtime);
+        beat.votes_version = 1;
+        Self { beat }
+    }
+
+    /// The heartbeat as last built.
+    pub(crate) const fn beat(&self) -> &Beat {
+        &self.beat
+    }
+
+    /// Sets one row of the table; true when that changed it.
+    pub(crate) fn claim(&mut self, group: GroupId, claim: Claim) -> bool {
+        let Some(row) = self.beat.claims.get_mut(group.index()).filter(|row| **row != claim) else {
+            return false;
+        };
+        *row = claim;
+        self.beat.votes_version = self.beat.votes_version.checked_add(1).unwrap_or(1);
+        true
+    }
+
+    /// Builds the next heartbeat.
+    pub(crate) fn build(&mut self, state: NodeState, view: &View, peers: &[Peer], now: Instant) {
+        let beat = &mut self.beat;
+        beat.seq = beat.seq.saturating_add(1);
+        beat.sent_ns = now.0;
+        beat.state = state;
+        beat.view = Some(view.dead);
+        beat.has_claims = false;
+        for peer in peers {
+            if let (Some(ack), Some(slot)) = (peer.ack(), beat.acks.get_mut(peer.id().index())) {
+                *slot = ack;
+                beat.acked.insert(peer.id());
+            }
+            let lacks = peer.knows_mine() != beat.votes_version;
+            beat.has_claims |= lacks && (peer.is_alive() || beat.seq.is_multiple_of(TABLE_EVERY));
+        }
+    }
+}
+
+/// A duration as it is announced.
+fn micros(span: core::time::Duration) -> u32 {
+    u32::try_from(span.as_micros()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+#[path = "outgoing_tests.rs"]
+mod tests;
