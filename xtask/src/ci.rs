@@ -48,7 +48,7 @@ fn lint(workspace: &Workspace) -> Result<()> {
 fn document(workspace: &Workspace) -> Result<()> {
     let mut command = cargo::host(workspace);
     command.env("RUSTDOCFLAGS", "-D warnings");
-    command.args(["doc", "--locked", "--workspace", "--no-deps", "--document-private-items"]);
+    command.args(["doc", "--locked", "--workspace", "--no-deps"]);
     cargo::run("documentation", &mut command)
 }
 
