@@ -21,6 +21,8 @@ pub struct Stats {
     pub send_failed: [AtomicU64; MAX_LINKS],
     /// The socket path's counters, indexed like the kernel's.
     pub socket: [AtomicU64; COUNTERS],
+    /// Announcements that the kernel did not take.
+    pub announce_failed: AtomicU64,
     /// Wake-ups of the rt thread.
     pub wakeups: AtomicU64,
     /// Wake-ups that news or a socket caused (steady heartbeats over XDP cause none).
