@@ -3,5 +3,7 @@
 
 pub mod bridge;
 pub mod config;
+pub mod generation;
+pub mod keys;
 pub mod settings;
 pub mod stats;

@@ -5,9 +5,9 @@ mod cluster;
 mod groups;
 mod links;
 mod quorum;
-mod report;
+pub(crate) mod report;
 mod runtime;
-mod section;
+pub(crate) mod section;
 mod timing;
 mod value;
 

@@ -26,7 +26,7 @@ pub struct Finding {
     pub message: String,
     /// What to write instead.
     pub help: String,
-    pub(super) kind: Kind,
+    pub(crate) kind: Kind,
 }
 
 /// A finding that does not keep the file from being used.
@@ -34,7 +34,7 @@ pub type Warning = Finding;
 
 /// What a finding rests on: a file with broken syntax lacks things that may stand in the broken part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// TOML's grammar.
     Syntax,
     /// Something that stands there.
@@ -181,7 +181,7 @@ impl Diagnostic for Framed<'_> {
 
 /// Collects findings while a file is read.
 #[derive(Debug)]
-pub(super) struct Findings<'t> {
+pub(crate) struct Findings<'t> {
     text: &'t str,
     errors: Vec<Finding>,
     warnings: Vec<Finding>,
@@ -189,17 +189,17 @@ pub(super) struct Findings<'t> {
 }
 
 impl<'t> Findings<'t> {
-    pub(super) fn new(text: &'t str) -> Self {
+    pub(crate) fn new(text: &'t str) -> Self {
         Self { text, errors: Vec::new(), warnings: Vec::new(), more: 0 }
     }
 
     /// Something that stands in the file is wrong.
-    pub(super) fn error(&mut self, span: Range<usize>, message: impl Into<String>, help: impl Into<String>) {
+    pub(crate) fn error(&mut self, span: Range<usize>, message: impl Into<String>, help: impl Into<String>) {
         self.push(Kind::Present, span, message.into(), help.into());
     }
 
     /// Something is not in the file.
-    pub(super) fn missing(
+    pub(crate) fn missing(
         &mut self,
         span: Range<usize>,
         message: impl Into<String>,
@@ -208,11 +208,11 @@ impl<'t> Findings<'t> {
         self.push(Kind::Missing, span, message.into(), help.into());
     }
 
-    pub(super) fn syntax(&mut self, span: Range<usize>, message: impl Into<String>, help: impl Into<String>) {
+    pub(crate) fn syntax(&mut self, span: Range<usize>, message: impl Into<String>, help: impl Into<String>) {
         self.push(Kind::Syntax, span, message.into(), help.into());
     }
 
-    pub(super) fn warn(&mut self, span: Range<usize>, message: impl Into<String>, help: impl Into<String>) {
+    pub(crate) fn warn(&mut self, span: Range<usize>, message: impl Into<String>, help: impl Into<String>) {
         let finding = self.place(Kind::Present, span, message.into(), help.into());
         if self.warnings.len() < FINDINGS_MAX {
             self.warnings.push(finding);
@@ -238,28 +238,31 @@ impl<'t> Findings<'t> {
     }
 
     /// Whether nothing is wrong so far.
-    pub(super) fn is_sound(&self) -> bool {
+    pub(crate) fn is_sound(&self) -> bool {
         self.errors.is_empty()
     }
 
     /// The warnings, in order of place.
-    pub(super) fn into_warnings(mut self) -> Vec<Warning> {
+    pub(crate) fn into_warnings(mut self) -> Vec<Warning> {
         self.warnings.sort_by_key(|warning| warning.span.start);
         self.warnings
     }
 
-    /// The errors, in order of place. Where the grammar is broken, nothing is said to be missing.
-    pub(super) fn into_errors(mut self, name: &str) -> ConfigErrors {
+    /// The errors as the report of a configuration file.
+    pub(crate) fn into_errors(self, name: &str) -> ConfigErrors {
+        let text = self.text.to_owned();
+        let (errors, more) = self.into_error_list();
+        ConfigErrors::Invalid(Box::new(Invalid { name: name.to_owned(), text, errors, more }))
+    }
+
+    /// The errors in order of place, and how many more there are. Where the grammar is broken, nothing is said to
+    /// be missing.
+    pub(crate) fn into_error_list(mut self) -> (Vec<Finding>, usize) {
         if self.errors.iter().any(|error| error.kind == Kind::Syntax) {
             self.errors.retain(|error| error.kind != Kind::Missing);
         }
         self.errors.sort_by_key(|error| error.span.start);
-        ConfigErrors::Invalid(Box::new(Invalid {
-            name: name.to_owned(),
-            text: self.text.to_owned(),
-            errors: self.errors,
-            more: self.more,
-        }))
+        (self.errors, self.more)
     }
 }
 

@@ -13,19 +13,19 @@ use super::value;
 
 /// A value and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct At<T> {
-    pub(super) value: T,
-    pub(super) span: Range<usize>,
+pub(crate) struct At<T> {
+    pub(crate) value: T,
+    pub(crate) span: Range<usize>,
 }
 
 impl<T> At<T> {
-    pub(super) fn new(value: T, span: Range<usize>) -> Self {
+    pub(crate) fn new(value: T, span: Range<usize>) -> Self {
         Self { value, span }
     }
 }
 
 /// One table.
-pub(super) struct Section<'t> {
+pub(crate) struct Section<'t> {
     /// As it is written: `[timing]`, `[[link]]`.
     title: &'static str,
     table: &'t DeTable<'t>,
@@ -34,7 +34,7 @@ pub(super) struct Section<'t> {
 
 impl<'t> Section<'t> {
     /// Takes a table, and reports the keys that it should not have.
-    pub(super) fn new(
+    pub(crate) fn new(
         title: &'static str,
         table: &'t DeTable<'t>,
         span: Range<usize>,
@@ -50,25 +50,25 @@ impl<'t> Section<'t> {
         Self { title, table, span }
     }
 
-    pub(super) fn title(&self) -> &'static str {
+    pub(crate) fn title(&self) -> &'static str {
         self.title
     }
 
     /// Where the table's header stands.
-    pub(super) fn span(&self) -> Range<usize> {
+    pub(crate) fn span(&self) -> Range<usize> {
         self.span.clone()
     }
 
     /// Where a key stands, the header if it is not there.
-    pub(super) fn key_span(&self, key: &str) -> Range<usize> {
+    pub(crate) fn key_span(&self, key: &str) -> Range<usize> {
         self.table.keys().find(|found| found.get_ref() == key).map_or(self.span(), Spanned::span)
     }
 
-    pub(super) fn has(&self, key: &str) -> bool {
+    pub(crate) fn has(&self, key: &str) -> bool {
         self.get(key).is_some()
     }
 
-    pub(super) fn keys(&self) -> impl Iterator<Item = At<&'t str>> {
+    pub(crate) fn keys(&self) -> impl Iterator<Item = At<&'t str>> {
         self.table.keys().map(|key| At::new(key.get_ref().as_ref(), key.span()))
     }
 
@@ -90,7 +90,7 @@ impl<'t> Section<'t> {
         );
     }
 
-    pub(super) fn string(
+    pub(crate) fn string(
         &self,
         key: &str,
         example: &str,
@@ -105,7 +105,7 @@ impl<'t> Section<'t> {
     }
 
     /// A string that must be there.
-    pub(super) fn required(
+    pub(crate) fn required(
         &self,
         key: &str,
         example: &str,
@@ -121,7 +121,7 @@ impl<'t> Section<'t> {
         self.string(key, example, findings)
     }
 
-    pub(super) fn boolean(&self, key: &str, findings: &mut Findings<'_>) -> Option<At<bool>> {
+    pub(crate) fn boolean(&self, key: &str, findings: &mut Findings<'_>) -> Option<At<bool>> {
         let found = self.get(key)?;
         if let Some(value) = found.get_ref().as_bool() {
             return Some(At::new(value, found.span()));
@@ -130,7 +130,7 @@ impl<'t> Section<'t> {
         None
     }
 
-    pub(super) fn integer(
+    pub(crate) fn integer(
         &self,
         key: &str,
         bounds: RangeInclusive<u64>,
@@ -145,7 +145,7 @@ impl<'t> Section<'t> {
         })
     }
 
-    pub(super) fn integers(
+    pub(crate) fn integers(
         &self,
         key: &str,
         bounds: RangeInclusive<u64>,
@@ -168,7 +168,7 @@ impl<'t> Section<'t> {
         Some(At::new(values, found.span()))
     }
 
-    pub(super) fn strings(
+    pub(crate) fn strings(
         &self,
         key: &str,
         example: &str,
@@ -191,7 +191,7 @@ impl<'t> Section<'t> {
     }
 
     /// An interval within bounds.
-    pub(super) fn duration(
+    pub(crate) fn duration(
         &self,
         key: &str,
         bounds: RangeInclusive<Duration>,
@@ -236,7 +236,7 @@ impl<'t> Section<'t> {
     }
 
     /// One of a list of words.
-    pub(super) fn choice<T: Copy>(
+    pub(crate) fn choice<T: Copy>(
         &self,
         key: &str,
         words: &[(&str, T)],
@@ -253,7 +253,7 @@ impl<'t> Section<'t> {
     }
 
     /// A table within this one.
-    pub(super) fn table(
+    pub(crate) fn table(
         &self,
         key: &str,
         title: &'static str,
@@ -269,7 +269,7 @@ impl<'t> Section<'t> {
     }
 
     /// A table with free keys.
-    pub(super) fn map(&self, key: &str, example: &str, findings: &mut Findings<'_>) -> Option<Section<'t>> {
+    pub(crate) fn map(&self, key: &str, example: &str, findings: &mut Findings<'_>) -> Option<Section<'t>> {
         let found = self.get(key)?;
         if let Some(table) = found.get_ref().as_table() {
             return Some(Self { title: "peers", table, span: found.span() });
@@ -279,7 +279,7 @@ impl<'t> Section<'t> {
     }
 
     /// All `[[key]]` of this table, at most `most`. The keys that each may have are checked by the caller's list.
-    pub(super) fn tables(
+    pub(crate) fn tables(
         &self,
         key: &str,
         title: &'static str,
@@ -319,7 +319,7 @@ fn integer(found: &Spanned<DeValue<'_>>, bounds: RangeInclusive<u64>) -> Option<
 }
 
 /// "did you mean", or the list of what is possible.
-pub(super) fn advice(written: &str, known: &[impl AsRef<str> + Display]) -> String {
+pub(crate) fn advice(written: &str, known: &[impl AsRef<str> + Display]) -> String {
     let near = known
         .iter()
         .map(|word| (strsim::damerau_levenshtein(written, word.as_ref()), word))
