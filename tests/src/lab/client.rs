@@ -1,0 +1,198 @@
+//! A client of the service: one UDP probe each millisecond, and of every probe when it was sent, when and by whom it was
+//! answered. Its gap is the time between the sending of the last answered and the first answered probe around a fault.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use super::clock;
+use super::echo::{ANSWER_LEN, PROBE_LEN, service};
+use super::netns::Netns;
+use super::realtime;
+
+/// Between two probes.
+const INTERVAL_NS: u64 = 1_000_000;
+/// Most probes of one client: ten minutes. It falls silent afterwards.
+const PROBES_MAX: usize = 600_000;
+/// How often a thread looks whether it should end.
+const LOOK: Duration = Duration::from_millis(50);
+/// Above the agents: the measuring must not wait for the measured.
+const PRIORITY: i32 = 61;
+
+/// A running client.
+#[derive(Debug)]
+pub struct Client {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    stop: AtomicBool,
+    sent: AtomicUsize,
+    late_max_ns: AtomicU64,
+    probes: Vec<Probe>,
+}
+
+#[derive(Debug, Default)]
+struct Probe {
+    sent_ns: AtomicU64,
+    answered_ns: AtomicU64,
+    node: AtomicU8,
+}
+
+/// An answered probe; times of CLOCK_MONOTONIC.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Answer {
+    /// When the probe was sent.
+    pub sent_ns: u64,
+    /// When the answer was read.
+    pub answered_ns: u64,
+    /// Who answered.
+    pub node: u8,
+}
+
+/// A time without service.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Gap {
+    /// The last answer before.
+    pub last: Answer,
+    /// The first answer after.
+    pub first: Answer,
+}
+
+impl Gap {
+    /// From the sending of the last answered to the sending of the first answered probe, in milliseconds.
+    pub fn ms(&self) -> f64 {
+        clock::ms_between(self.last.sent_ns, self.first.sent_ns)
+    }
+}
+
+impl Client {
+    /// Starts probing `address` from inside `netns`.
+    ///
+    /// # Errors
+    /// No socket or thread to be had.
+    pub fn start(netns: &Netns, address: IpAddr) -> Result<Self> {
+        let socket = netns.run(|| {
+            let socket = match address {
+                IpAddr::V4(_) => UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)),
+                IpAddr::V6(_) => UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)),
+            };
+            socket.context("cannot open the client's socket")
+        })?;
+        socket.set_read_timeout(Some(LOOK))?;
+        let mut probes = Vec::new();
+        probes.resize_with(PROBES_MAX, Probe::default);
+        let shared = Arc::new(Shared {
+            stop: AtomicBool::new(false),
+            sent: AtomicUsize::new(0),
+            late_max_ns: AtomicU64::new(0),
+            probes,
+        });
+        let sender = {
+            let (socket, shared) = (socket.try_clone()?, Arc::clone(&shared));
+            thread::Builder::new()
+                .name("probes".into())
+                .spawn(move || send_probes(&socket, address, &shared))?
+        };
+        let receiver = {
+            let shared = Arc::clone(&shared);
+            thread::Builder::new().name("answers".into()).spawn(move || read_answers(&socket, &shared))?
+        };
+        Ok(Self { shared, threads: vec![sender, receiver] })
+    }
+
+    /// All answers to probes sent from `from_ns` on, in order of sending.
+    pub fn answers_since(&self, from_ns: u64) -> Vec<Answer> {
+        let sent = self.shared.sent.load(Ordering::Acquire);
+        let probes = self.shared.probes.get(..sent).unwrap_or_default();
+        let start = probes.partition_point(|probe| probe.sent_ns.load(Ordering::Relaxed) < from_ns);
+        probes.iter().skip(start).filter_map(Probe::answer).collect()
+    }
+
+    /// The newest answer among the probes of the last `within`.
+    pub fn newest_answer(&self, within: Duration) -> Option<Answer> {
+        self.answers_since(clock::now_ns().saturating_sub(clock::ns(within))).last().copied()
+    }
+
+    /// The longest gap among the probes sent from `from_ns` on.
+    pub fn longest_gap(&self, from_ns: u64) -> Option<Gap> {
+        let answers = self.answers_since(from_ns);
+        let gaps = answers
+            .iter()
+            .zip(answers.iter().skip(1))
+            .map(|(last, first)| Gap { last: *last, first: *first });
+        gaps.max_by_key(|gap| gap.first.sent_ns - gap.last.sent_ns)
+    }
+
+    /// The worst delay of a probe behind its schedule: what the machine, not the service, took.
+    pub fn late_max_ms(&self) -> f64 {
+        clock::ms_between(0, self.shared.late_max_ns.load(Ordering::Relaxed))
+    }
+
+    /// Starts the worst delay anew.
+    pub fn forget_lateness(&self) {
+        self.shared.late_max_ns.store(0, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            // A panic of the client has been printed already.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Probe {
+    fn answer(&self) -> Option<Answer> {
+        let answered_ns = self.answered_ns.load(Ordering::Acquire);
+        (answered_ns != 0).then(|| Answer {
+            sent_ns: self.sent_ns.load(Ordering::Relaxed),
+            answered_ns,
+            node: self.node.load(Ordering::Relaxed),
+        })
+    }
+}
+
+fn send_probes(socket: &UdpSocket, address: IpAddr, shared: &Shared) {
+    realtime::fifo(PRIORITY);
+    let to = service(address);
+    let mut due_ns = clock::now_ns();
+    for (number, probe) in shared.probes.iter().enumerate() {
+        if shared.stop.load(Ordering::Relaxed) {
+            return;
+        }
+        clock::sleep_until(due_ns);
+        let now_ns = clock::now_ns();
+        shared.late_max_ns.fetch_max(now_ns.saturating_sub(due_ns), Ordering::Relaxed);
+        probe.sent_ns.store(now_ns, Ordering::Relaxed);
+        shared.sent.store(number + 1, Ordering::Release);
+        // An unreachable service is what is being measured.
+        let _ = socket.send_to(&(number as u64).to_be_bytes(), to);
+        // After a stall the schedule goes on from now: a burst of late probes would say nothing.
+        due_ns = (due_ns + INTERVAL_NS).max(now_ns);
+    }
+}
+
+fn read_answers(socket: &UdpSocket, shared: &Shared) {
+    realtime::fifo(PRIORITY);
+    let mut answer = [0; ANSWER_LEN];
+    while !shared.stop.load(Ordering::Relaxed) {
+        // Errors are timeouts and the ICMP messages of a node without the address.
+        let Ok(ANSWER_LEN) = socket.recv(&mut answer) else { continue };
+        let now_ns = clock::now_ns();
+        let Some((number, rest)) = answer.split_first_chunk::<PROBE_LEN>() else { continue };
+        let number = usize::try_from(u64::from_be_bytes(*number)).unwrap_or(usize::MAX);
+        let (Some(probe), Some(node)) = (shared.probes.get(number), rest.first()) else { continue };
+        probe.node.store(*node, Ordering::Relaxed);
+        probe.answered_ns.store(now_ns, Ordering::Release);
+    }
+}

@@ -1,0 +1,216 @@
+//! What a cluster of the laboratory looks like, and the TOML that its agents get.
+//! The defaults are for tests on a busy machine: slow heartbeats and long deadtimes.
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+use std::time::Duration;
+
+use super::network::Port;
+
+/// Names of the nodes, by number.
+pub const NODE_NAMES: [&str; 4] = ["alpha", "beta", "gamma", "delta"];
+/// Where each agent serves its metrics, inside its namespace.
+pub const METRICS: &str = "127.0.0.1:9694";
+/// The group that every cluster of the laboratory has.
+pub const GROUP: &str = "web";
+
+/// A cluster to be.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    /// Its name.
+    pub cluster: String,
+    /// How many nodes, at most four.
+    pub nodes: usize,
+    /// Time between heartbeats.
+    pub keepalive: Duration,
+    /// Silence that is death.
+    pub deadtime: Duration,
+    /// The first deadtime after start.
+    pub initdead: Duration,
+    /// How heartbeats travel, one entry for each link.
+    pub links: Vec<LinkSpec>,
+    /// The service addresses; the client asks the first.
+    pub addresses: Vec<IpAddr>,
+    /// How XDP is attached.
+    pub xdp: Xdp,
+    /// Whether the agents ask for realtime scheduling.
+    pub realtime: bool,
+    /// Who may decide.
+    pub policy: Policy,
+    /// The file with the daemon's keys, if not the one made for the cluster.
+    pub generation: Generation,
+}
+
+/// A link.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LinkSpec {
+    /// Which of the bridges.
+    pub bridge: usize,
+    /// How frames reach the peers.
+    pub cast: Cast,
+    /// Over IPv6 instead of IPv4.
+    pub ipv6: bool,
+}
+
+/// How frames of a link reach the peers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cast {
+    /// A copy for each.
+    Unicast,
+    /// To the broadcast address.
+    Broadcast,
+    /// To a group.
+    Multicast,
+}
+
+/// The `xdp` setting.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Xdp {
+    /// The best there is.
+    Auto,
+    /// Native.
+    Native,
+    /// Generic.
+    Generic,
+    /// The socket path.
+    Off,
+}
+
+/// The quorum's policy.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Policy {
+    /// Two nodes, `tie_break = "always"`.
+    TwoNodeAlways,
+    /// A majority of votes.
+    Majority,
+}
+
+/// Where incarnations come from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Generation {
+    /// A file in the state directory.
+    File,
+    /// The time of the start.
+    Time,
+}
+
+impl Default for Spec {
+    fn default() -> Self {
+        Self {
+            cluster: "lab".to_owned(),
+            nodes: 2,
+            keepalive: Duration::from_millis(50),
+            deadtime: Duration::from_millis(400),
+            initdead: Duration::from_secs(1),
+            links: vec![LinkSpec::default()],
+            addresses: vec![Ipv4Addr::new(10, 77, 0, 100).into()],
+            xdp: Xdp::Auto,
+            realtime: true,
+            policy: Policy::TwoNodeAlways,
+            generation: Generation::File,
+        }
+    }
+}
+
+impl Default for LinkSpec {
+    fn default() -> Self {
+        Self { bridge: 0, cast: Cast::Unicast, ipv6: false }
+    }
+}
+
+impl Spec {
+    /// How many bridges the links need; the service is on the first.
+    pub fn bridges(&self) -> usize {
+        self.links.iter().map(|link| link.bridge + 1).max().unwrap_or(1)
+    }
+
+    /// The names of its nodes.
+    pub fn names(&self) -> &'static [&'static str] {
+        NODE_NAMES.get(..self.nodes).unwrap_or(&NODE_NAMES)
+    }
+
+    /// The configuration of node `me`, whose files are in `directory`.
+    pub fn toml(&self, me: usize, directory: &Path, bpffs: &Path) -> String {
+        let mut text = self.head(me, directory);
+        for name in self.names() {
+            let _ = writeln!(text, "[[node]]\nname = \"{name}\"");
+        }
+        text += match self.policy {
+            Policy::TwoNodeAlways => "[quorum]\npolicy = \"two-node\"\ntie_break = \"always\"\n",
+            Policy::Majority => "[quorum]\npolicy = \"majority\"\n",
+        };
+        for link in &self.links {
+            text += &self.link(*link);
+        }
+        text += &self.group();
+        text += &self.tail(directory, bpffs);
+        text
+    }
+
+    fn head(&self, me: usize, directory: &Path) -> String {
+        format!(
+            "[cluster]\nname = \"{}\"\nkey_file = \"{}/keys.toml\"\nnode = \"{}\"\n\
+             [timing]\nkeepalive = \"{}us\"\ndeadtime = \"{}us\"\nwarntime = \"{}us\"\ninitdead = \"{}us\"\n",
+            self.cluster,
+            directory.display(),
+            self.names().get(me).unwrap_or(&"nobody"),
+            self.keepalive.as_micros(),
+            self.deadtime.as_micros(),
+            (self.deadtime / 2).as_micros(),
+            self.initdead.as_micros(),
+        )
+    }
+
+    fn link(&self, link: LinkSpec) -> String {
+        let interface = Port { host: 0, bridge: link.bridge }.interface();
+        let mut text = format!("[[link]]\ninterface = \"{interface}\"\n");
+        match (link.cast, link.ipv6) {
+            (Cast::Unicast, ipv6) => {
+                let peers = self.names().iter().enumerate().map(|(host, name)| {
+                    format!("{name} = \"{}\"", Port { host, bridge: link.bridge }.address(ipv6))
+                });
+                let peers = peers.collect::<Vec<_>>().join(", ");
+                let _ = writeln!(text, "type = \"ucast\"\npeers = {{ {peers} }}");
+            }
+            (Cast::Broadcast, _) => text += "type = \"bcast\"\n",
+            (Cast::Multicast, false) => text += "type = \"mcast\"\ngroup = \"239.77.0.1\"\n",
+            (Cast::Multicast, true) => text += "type = \"mcast\"\ngroup = \"ff02::7:77\"\n",
+        }
+        text
+    }
+
+    fn group(&self) -> String {
+        let prefer = self.names().iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
+        let mut text = format!("[[group]]\nname = \"{GROUP}\"\nprefer = [{prefer}]\nauto_failback = false\n");
+        for address in &self.addresses {
+            let prefix = if address.is_ipv4() { 24 } else { 64 };
+            let _ = writeln!(
+                text,
+                "[[group.resource]]\ntype = \"ip\"\naddress = \"{address}/{prefix}\"\ninterface = \"eth0\""
+            );
+        }
+        text
+    }
+
+    fn tail(&self, directory: &Path, bpffs: &Path) -> String {
+        let xdp = match self.xdp {
+            Xdp::Auto => "auto",
+            Xdp::Native => "native",
+            Xdp::Generic => "generic",
+            Xdp::Off => "off",
+        };
+        let generation = match self.generation {
+            Generation::File => "file",
+            Generation::Time => "time",
+        };
+        let here = directory.display();
+        format!(
+            "[control]\nsocket = \"{here}/xbeat.sock\"\n[metrics]\nlisten = \"{METRICS}\"\n\
+             [runtime]\nrealtime = {}\nstate_dir = \"{here}/state\"\nbpffs = \"{}\"\nxdp = \"{xdp}\"\n\
+             generation = \"{generation}\"\n",
+            self.realtime,
+            bpffs.display(),
+        )
+    }
+}
