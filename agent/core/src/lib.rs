@@ -47,3 +47,33 @@ pub use event::{Event, Failure, LinkReading, Operator, Reading};
 pub use node::Node;
 pub use snapshot::{GroupState, GroupView, LinkState, LinkView, NodeView, PeerState, Reason, Snapshot};
 pub use time::Instant;
+
+/// A small valid configuration for tests: `nodes` owners of one group with one address, one link; this is node 0.
+#[cfg(test)]
+pub(crate) fn test_config(nodes: u8) -> Config {
+    use alloc::vec;
+    use core::time::Duration;
+
+    let id = |raw| agent_common::NodeId::new(raw).unwrap();
+    let keepalive = Duration::from_millis(10);
+    Config {
+        me: id(0),
+        incarnation: 100,
+        wall_ms_at_zero: 1_700_000_000_000,
+        seed: 1,
+        timing: config::Timing {
+            keepalive,
+            deadtime: Duration::from_millis(50),
+            warntime: Duration::from_millis(25),
+            initdead: Duration::from_secs(2),
+        },
+        nodes: vec![config::NodeConfig::default(); usize::from(nodes)],
+        links: vec![config::LinkConfig { id: agent_common::LinkId::new(0).unwrap(), keepalive }],
+        quorum: config::Quorum { policy: config::Policy::Majority, number: 1 },
+        groups: vec![config::GroupConfig {
+            prefer: (0..nodes).map(id).collect(),
+            auto_failback: false,
+            resources: 1,
+        }],
+    }
+}

@@ -78,3 +78,7 @@ impl LossWindow {
         self.len = (self.len + 1).min(MARKS);
     }
 }
+
+#[cfg(test)]
+#[path = "loss_tests.rs"]
+mod tests;

@@ -297,7 +297,7 @@ impl Node {
 }
 
 /// The rules by which `config` has peers judged by a node that starts at `now`.
-fn rules(config: &Config, now: Instant) -> Rules {
+pub(crate) fn rules(config: &Config, now: Instant) -> Rules {
     let timing = &config.timing;
     let plain = LinkRules { warntime: timing.warntime, stretch: 1, interval: None };
     let mut link = [plain; MAX_LINKS];

@@ -1,1 +1,88 @@
-//! Tests of `outgoing`.
+//! Tests of `outgoing`: numbers, acknowledgements, and when the table goes along.
+
+use agent_common::{Ack, Claim, GroupId, NodeId, NodeState};
+
+use super::{Outgoing, TABLE_EVERY};
+use crate::event::Reading;
+use crate::membership::View;
+use crate::node::rules;
+use crate::peer::Peer;
+use crate::queue::Actions;
+use crate::test_config;
+use crate::time::Instant;
+
+const NOW: Instant = Instant(1_000_000_000);
+
+fn id(raw: u8) -> NodeId {
+    NodeId::new(raw).unwrap()
+}
+
+/// Peer 1, heard with number 5, knowing `table` of ours.
+fn peer(table: u32) -> Peer {
+    let config = test_config(2);
+    let rules = rules(&config, NOW);
+    let mut peer = Peer::new(id(1), &rules);
+    let mut reading = Reading::silent(id(1), NOW);
+    reading.heard = true;
+    reading.heard_at = NOW;
+    reading.counts_at = Some(NOW);
+    reading.beat.incarnation = 9;
+    reading.beat.seq = 5;
+    reading.beat.deadtime_us = 50_000;
+    reading.beat.votes_version = 3;
+    reading.beat.has_claims = true;
+    reading.beat.acked.insert(id(0));
+    reading.beat.acks[0] = Ack { incarnation: config.incarnation, seq: 1, table };
+    peer.read(&reading, &rules, NOW, &mut Actions::new(&config));
+    peer
+}
+
+#[test]
+fn each_heartbeat_has_the_next_number_and_the_acknowledgements() {
+    let mut outgoing = Outgoing::new(&test_config(2));
+    let view = View::default();
+    for seq in 1..10 {
+        let now = Instant(NOW.0 + seq);
+        outgoing.build(NodeState::Up, &view, &[peer(1)], now);
+        let beat = outgoing.beat();
+        assert_eq!((beat.seq, beat.sent_ns, beat.state), (seq, now.0, NodeState::Up));
+        assert_eq!(beat.ack_of(id(1)), Some(&Ack { incarnation: 9, seq: 5, table: 3 }));
+        assert_eq!(beat.view, Some(view.dead));
+    }
+}
+
+#[test]
+fn the_table_goes_along_until_it_is_known() {
+    let mut outgoing = Outgoing::new(&test_config(2));
+    let group = GroupId::new(0).unwrap();
+    let claim = Claim { epoch: 7, candidate: 0, flags: Claim::HELD };
+    assert!(outgoing.claim(group, claim));
+    assert!(!outgoing.claim(group, claim), "the same row is no change");
+    let version = outgoing.beat().votes_version;
+    assert_eq!(version, 2);
+    outgoing.build(NodeState::Up, &View::default(), &[peer(version - 1)], NOW);
+    assert!(outgoing.beat().has_claims);
+    assert_eq!(outgoing.beat().claim_of(group), Some(&claim));
+    outgoing.build(NodeState::Up, &View::default(), &[peer(version)], NOW);
+    assert!(!outgoing.beat().has_claims);
+}
+
+#[test]
+fn who_is_not_heard_is_sent_the_table_now_and_then() {
+    let mut outgoing = Outgoing::new(&test_config(2));
+    let unheard = Peer::new(id(1), &rules(&test_config(2), NOW));
+    let mut sent = 0;
+    for _ in 0..10 * TABLE_EVERY {
+        outgoing.build(NodeState::Up, &View::default(), core::slice::from_ref(&unheard), NOW);
+        sent += u32::from(outgoing.beat().has_claims);
+    }
+    assert_eq!(sent, 10);
+}
+
+#[test]
+fn the_version_never_becomes_zero() {
+    let mut outgoing = Outgoing::new(&test_config(2));
+    outgoing.beat.votes_version = u32::MAX;
+    outgoing.claim(GroupId::new(0).unwrap(), Claim { epoch: 1, candidate: 0, flags: 0 });
+    assert_eq!(outgoing.beat().votes_version, 1);
+}

@@ -1,1 +1,237 @@
-//! Tests of `peer`.
+//! Tests of `peer`: the table of states, and what a reading may and may not say.
+
+use std::vec::Vec;
+
+use agent_common::{Claim, GroupId, NodeId, NodeState};
+use core::time::Duration;
+
+use super::{News, Peer, REREAD, Rules, Sign, next};
+use crate::action::{Action, Change};
+use crate::event::Reading;
+use crate::node::rules;
+use crate::queue::Actions;
+use crate::snapshot::PeerState::{self, Dead, Late, Leaving, Unknown, Up};
+use crate::test_config;
+use crate::time::Instant;
+
+const START: Instant = Instant(1_000_000_000);
+
+const fn at(ms: u64) -> Instant {
+    Instant(START.0 + ms * 1_000_000)
+}
+
+#[test]
+fn every_state_and_sign_has_its_successor() {
+    let signs = [Sign::Heard, Sign::Left, Sign::Overdue, Sign::Silent];
+    let table: [(PeerState, [PeerState; 4]); 5] = [
+        (Unknown, [Up, Leaving, Unknown, Dead]),
+        (Up, [Up, Leaving, Late, Dead]),
+        (Late, [Up, Leaving, Late, Dead]),
+        (Dead, [Up, Leaving, Dead, Dead]),
+        (Leaving, [Up, Leaving, Leaving, Dead]),
+    ];
+    for (state, row) in table {
+        for (sign, expected) in signs.into_iter().zip(row) {
+            assert_eq!(next(state, sign), expected, "{state:?} {sign:?}");
+        }
+    }
+}
+
+struct Lab {
+    peer: Peer,
+    rules: Rules,
+    out: Actions,
+    beat: Reading,
+}
+
+impl Lab {
+    fn new() -> Self {
+        let config = test_config(2);
+        let rules = rules(&config, START);
+        let id = NodeId::new(1).unwrap();
+        let mut beat = Reading::silent(id, START);
+        beat.beat.incarnation = 7;
+        beat.beat.deadtime_us = 50_000;
+        beat.beat.state = NodeState::Up;
+        beat.beat.votes_version = 1;
+        Self { peer: Peer::new(id, &rules), rules, out: Actions::new(&config), beat }
+    }
+
+    /// A reading at `read_ms` of a frame that was stamped at `heard_ms`.
+    fn hears(&mut self, heard_ms: u64, read_ms: u64, counts: bool) -> News {
+        self.beat.read_at = at(read_ms);
+        self.beat.heard = true;
+        self.beat.heard_at = at(heard_ms);
+        self.beat.counts_at = counts.then_some(at(heard_ms));
+        self.beat.beat.seq += 1;
+        self.beat.accepted += 1;
+        self.peer.read(&self.beat, &self.rules, at(read_ms), &mut self.out)
+    }
+
+    /// A reading at `read_ms` that finds nothing newer.
+    fn finds_nothing(&mut self, read_ms: u64) {
+        self.beat.read_at = at(read_ms);
+        self.peer.read(&self.beat, &self.rules, at(read_ms), &mut self.out);
+    }
+
+    fn judge(&mut self, ms: u64) -> PeerState {
+        self.peer.judge(&self.rules, at(ms), &mut self.out);
+        self.peer.state()
+    }
+
+    fn changes(&mut self) -> Vec<Change> {
+        let mut changes = Vec::new();
+        while let Some(Action::Transition(transition)) = self.out.pop() {
+            changes.push(transition.what);
+        }
+        changes
+    }
+}
+
+#[test]
+fn silence_is_late_then_dead_and_being_heard_ends_it() {
+    let mut lab = Lab::new();
+    assert!(lab.hears(0, 0, true).changed);
+    assert_eq!(lab.peer.state(), Up);
+    assert_eq!(lab.peer.check_at(), Instant(at(25).0 + 1));
+    lab.finds_nothing(26);
+    assert_eq!(lab.judge(26), Late);
+    assert_eq!(lab.peer.check_at(), Instant(at(50).0 + 1));
+    lab.finds_nothing(50);
+    assert_eq!(lab.judge(50), Late, "exactly the deadtime is not longer than it");
+    lab.finds_nothing(51);
+    assert_eq!(lab.judge(51), Dead);
+    assert!(lab.hears(60, 60, true).returned);
+    assert_eq!(lab.peer.state(), Up);
+}
+
+#[test]
+fn a_stale_reading_judges_nobody_and_asks_again_soon() {
+    let mut lab = Lab::new();
+    lab.hears(0, 40, true);
+    assert_eq!(lab.judge(500), Late, "the reading of 40 ms shows lateness, and no more");
+    assert_eq!(lab.peer.check_at(), at(500).after(REREAD));
+    lab.hears(490, 501, true);
+    assert_eq!(lab.judge(501), Up);
+}
+
+#[test]
+fn the_announced_deadtime_is_used_and_bounded_by_initdead() {
+    let mut lab = Lab::new();
+    lab.beat.beat.deadtime_us = 500_000;
+    lab.hears(0, 0, true);
+    lab.finds_nothing(500);
+    assert_eq!(lab.judge(500), Late);
+    lab.finds_nothing(501);
+    assert_eq!(lab.judge(501), Dead);
+    lab.beat.beat.deadtime_us = u32::MAX;
+    lab.hears(600, 600, true);
+    lab.finds_nothing(2601);
+    assert_eq!(lab.judge(2601), Dead);
+}
+
+#[test]
+fn nobody_is_dead_before_initdead_if_never_heard() {
+    let mut lab = Lab::new();
+    lab.finds_nothing(1999);
+    assert_eq!(lab.judge(1999), Unknown);
+    assert_eq!(lab.judge(2500), Unknown, "the reading is too old for a verdict");
+    lab.finds_nothing(2501);
+    assert_eq!(lab.judge(2501), Dead);
+}
+
+#[test]
+fn frames_that_do_not_count_keep_no_peer_alive() {
+    let mut lab = Lab::new();
+    assert!(lab.hears(0, 0, false).greet, "it waits for our acknowledgement");
+    assert_eq!(lab.peer.state(), Unknown);
+    assert!(lab.peer.ack().is_some());
+    lab.hears(10, 10, true);
+    assert_eq!(lab.peer.state(), Up);
+    // It starts anew and never hears us: the old stamp decides.
+    lab.beat.beat.incarnation += 1;
+    for ms in (20..=70).step_by(10) {
+        lab.hears(ms, ms, false);
+        lab.judge(ms);
+    }
+    assert_eq!(lab.peer.state(), Dead);
+    assert!(lab.changes().contains(&Change::Restarted { peer: NodeId::new(1).unwrap(), incarnation: 8 }));
+}
+
+#[test]
+fn a_restart_voids_the_claims_of_the_earlier_life() {
+    let group = GroupId::new(0).unwrap();
+    let mut lab = Lab::new();
+    lab.beat.beat.has_claims = true;
+    lab.beat.beat.claims[0] = Claim { epoch: 9 << 8, candidate: 1, flags: Claim::HELD };
+    lab.hears(0, 0, true);
+    assert!(lab.peer.claim(group).held());
+    lab.beat.beat.incarnation += 1;
+    lab.hears(10, 10, false);
+    assert!(!lab.peer.claim(group).is_some());
+    assert!(!lab.peer.table_is_known(), "the table of a frame that does not count is not taken");
+    assert_eq!(lab.peer.state(), Up, "within its deadtime");
+    assert_eq!(lab.peer.highest_epoch(), 9 << 8, "epochs are never used twice");
+    lab.hears(20, 20, true);
+    assert!(lab.peer.table_is_known());
+}
+
+#[test]
+fn an_earlier_incarnation_says_nothing() {
+    let mut lab = Lab::new();
+    lab.hears(0, 0, true);
+    lab.beat.beat.incarnation -= 1;
+    lab.hears(40, 40, true);
+    lab.finds_nothing(51);
+    assert_eq!(lab.judge(51), Dead);
+    assert_eq!(lab.peer.ack().unwrap().incarnation, 7);
+}
+
+#[test]
+fn a_leaving_peer_counts_as_gone_until_it_is_heard_otherwise() {
+    let mut lab = Lab::new();
+    lab.hears(0, 0, true);
+    lab.beat.beat.state = NodeState::Leaving;
+    assert!(lab.hears(10, 10, true).changed);
+    assert_eq!(lab.peer.state(), Leaving);
+    assert!(!lab.peer.is_alive() && !lab.peer.is_eligible());
+    lab.beat.beat.state = NodeState::Joining;
+    lab.hears(20, 20, true);
+    assert_eq!(lab.peer.state(), Up);
+    lab.beat.beat.state = NodeState::Leaving;
+    lab.hears(30, 30, true);
+    lab.finds_nothing(81);
+    assert_eq!(lab.judge(81), Dead);
+}
+
+#[test]
+fn a_joining_peer_is_waited_for_but_not_for_ever() {
+    let mut lab = Lab::new();
+    lab.beat.beat.state = NodeState::Joining;
+    let mut eligible = Vec::new();
+    for ms in (0..=80).step_by(10) {
+        lab.hears(ms, ms, true);
+        lab.judge(ms);
+        eligible.push(lab.peer.is_eligible());
+    }
+    assert_eq!(eligible, [true, true, true, true, true, false, false, false, false]);
+    lab.beat.beat.state = NodeState::Up;
+    lab.hears(90, 90, true);
+    assert!(lab.peer.is_eligible());
+    lab.beat.beat.state = NodeState::Standby;
+    lab.hears(100, 100, true);
+    assert!(lab.peer.is_alive() && !lab.peer.is_eligible());
+}
+
+#[test]
+fn a_peer_that_came_and_went_while_the_observer_slept_stays_dead() {
+    let mut lab = Lab::new();
+    lab.hears(0, 0, true);
+    lab.finds_nothing(60);
+    lab.judge(60);
+    lab.hears(100, 400, true);
+    assert_eq!(lab.judge(400), Dead);
+    let silent = Duration::from_millis(60);
+    let told = |change: &Change| matches!(change, Change::Peer { to: Dead, silent: s, .. } if *s == silent);
+    assert_eq!(lab.changes().iter().filter(|change| told(change)).count(), 1);
+}
