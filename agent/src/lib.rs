@@ -2,8 +2,12 @@
 //! `rt` sends, reads the kernel's slots and decides; `takeover` moves addresses; `ctl` serves people.
 
 pub mod bridge;
+pub mod cli;
+pub mod client;
 pub mod config;
+pub mod ctl;
 pub mod generation;
 pub mod keys;
+pub mod run;
 pub mod settings;
 pub mod stats;

@@ -1,3 +1,7 @@
 //! Entry point: parse the arguments, dispatch, turn the outcome into an exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    xbeat::cli::main().into()
+}

@@ -5,7 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use agent_common::{LinkId, NodeId};
+use agent_common::{GroupId, LinkId, NodeId};
+use agent_core::ResourceRef;
 use agent_core::config::{Quorum, Timing};
 
 /// One configuration, valid as a whole.
@@ -37,6 +38,38 @@ pub struct Settings {
     pub metrics_listen: Option<SocketAddr>,
     /// How the agent runs.
     pub runtime: RuntimeSettings,
+}
+
+impl Settings {
+    /// A node's name, empty for an id that is not configured.
+    pub fn node_name(&self, node: NodeId) -> &str {
+        self.nodes.get(node.index()).map_or("", |node| node.name.as_str())
+    }
+
+    /// A group's name, empty for an id that is not configured.
+    pub fn group_name(&self, group: GroupId) -> &str {
+        self.groups.get(group.index()).map_or("", |group| group.name.as_str())
+    }
+
+    /// The address that a resource stands for.
+    pub fn address(&self, resource: ResourceRef) -> Option<&AddressSettings> {
+        self.groups.get(resource.group.index())?.addresses.get(usize::from(resource.index))
+    }
+
+    /// How `status`, events and metrics call a link: `ucast:eth0`, and `ucast:eth0#3` for the third link of the
+    /// file when an earlier one of the same kind has the same interface.
+    pub fn link_name(&self, link: LinkId) -> String {
+        let Some(settings) = self.links.get(link.index()) else { return String::new() };
+        let same = |other: &&LinkSettings| {
+            other.interface == settings.interface && other.cast.label() == settings.cast.label()
+        };
+        let name = format!("{}:{}", settings.cast.label(), settings.interface);
+        if self.links.iter().take(link.index()).any(|other| same(&other)) {
+            format!("{name}#{}", link.index() + 1)
+        } else {
+            name
+        }
+    }
 }
 
 /// One change of the voters.
@@ -87,6 +120,25 @@ pub enum Cast {
         /// Hop limit.
         ttl: u8,
     },
+}
+
+impl Cast {
+    /// As `type` of a link has it.
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Unicast { .. } => "ucast",
+            Self::Broadcast => "bcast",
+            Self::Multicast { .. } => "mcast",
+        }
+    }
+
+    /// Whether the node is on the link.
+    pub fn reaches(&self, node: NodeId) -> bool {
+        match self {
+            Self::Unicast { addresses } => addresses.get(node.index()).is_some_and(Option::is_some),
+            Self::Broadcast | Self::Multicast { .. } => true,
+        }
+    }
 }
 
 /// One group.

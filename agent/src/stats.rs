@@ -43,6 +43,23 @@ pub struct Stats {
     pub memory_locked: AtomicU32,
 }
 
+impl Stats {
+    /// One of the socket path's counters, by its index in the kernel's map.
+    pub fn socket_counter(&self, index: usize) -> u64 {
+        self.socket.get(index).map_or(0, |counter| counter.load(Ordering::Relaxed))
+    }
+
+    /// The scheduling class by its number.
+    pub fn scheduling(&self) -> u32 {
+        self.scheduling.load(Ordering::Relaxed)
+    }
+
+    /// Whether memory is locked.
+    pub fn memory_locked(&self) -> bool {
+        self.memory_locked.load(Ordering::Relaxed) != 0
+    }
+}
+
 /// A histogram with the bounds of [`BUCKETS_US`].
 #[derive(Default, Debug)]
 pub struct Histogram {

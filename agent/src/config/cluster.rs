@@ -12,7 +12,7 @@ use super::value;
 use crate::settings::NodeSettings;
 
 /// Where the keys are unless the file says otherwise.
-pub(super) const KEY_FILE: &str = "/etc/xbeat/keys.toml";
+pub const KEY_FILE: &str = "/etc/xbeat/keys.toml";
 
 /// `[cluster]`, resolved.
 pub(super) struct Cluster {

@@ -245,16 +245,12 @@ fn same_as_earlier(
 }
 
 fn reachability(links: &[At<LinkSettings>], nodes: &Nodes, findings: &mut Findings<'_>) {
-    let names = nodes.names();
-    let on = |link: &LinkSettings, node: usize| match &link.cast {
-        Cast::Unicast { addresses } => addresses.get(node).is_some_and(Option::is_some),
-        Cast::Broadcast | Cast::Multicast { .. } => true,
-    };
     // Where an address is wrong or lacking, that was said already.
     let Some(last) = links.last().filter(|_| findings.is_sound()) else { return };
-    for (one, name) in names.iter().enumerate() {
-        for (two, other) in names.iter().enumerate().skip(one + 1) {
-            if !links.iter().any(|link| on(&link.value, one) && on(&link.value, two)) {
+    let named: Vec<_> = nodes.ids().zip(nodes.names()).collect();
+    for (place, (one, name)) in named.iter().enumerate() {
+        for (two, other) in named.iter().skip(place + 1) {
+            if !links.iter().any(|link| link.value.cast.reaches(*one) && link.value.cast.reaches(*two)) {
                 findings.error(
                     last.span.clone(),
                     format!("no [[link]] joins `{name}` and `{other}`"),

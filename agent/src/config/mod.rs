@@ -17,6 +17,7 @@ use toml::de::DeTable;
 
 use crate::settings::Settings;
 
+pub use cluster::KEY_FILE;
 use report::Findings;
 pub use report::{ConfigErrors, FINDINGS_MAX, Finding, Invalid, Look, Warning};
 use section::Section;

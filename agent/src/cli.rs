@@ -1,0 +1,123 @@
+//! The command line: arguments, exit codes, and one module for each command that does more than ask the agent.
+//! Commands that talk to the agent wait for its answer and report it.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::client;
+
+mod check;
+mod keygen;
+pub mod print;
+mod run;
+
+/// Where the configuration is unless `--config` says otherwise.
+pub const CONFIG: &str = "/etc/xbeat/xbeat.toml";
+
+/// What a command came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done.
+    Done = 0,
+    /// The answer is no, or it failed.
+    No = 1,
+    /// The command line is wrong.
+    Usage = 2,
+    /// No agent answers.
+    NotRunning = 3,
+    /// Not permitted.
+    NotPermitted = 4,
+    /// The configuration is wrong.
+    Configuration = 6,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Heartbeat agent for Linux high-availability clusters.
+#[derive(Debug, Parser)]
+#[command(name = "xbeat", version, max_term_width = 100, after_help = EXIT_CODES)]
+struct Cli {
+    /// Configuration file; names the agent that a command talks to
+    #[arg(long, global = true, value_name = "FILE", default_value = CONFIG)]
+    config: PathBuf,
+    /// Control socket of the agent, instead of the one that the configuration names
+    #[arg(long, global = true, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str =
+    "Exit codes: 0 done, 1 no or failed, 2 usage, 3 not running, 4 not permitted, 6 configuration";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the agent in the foreground
+    Run,
+    /// Check the configuration and say what it means
+    Check,
+    /// Show nodes, groups and how the agent runs
+    Status {
+        /// One JSON object, a stable interface
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what happened
+    Events(EventsArgs),
+    /// Make a key file, or add a key to one
+    Keygen(KeygenArgs),
+}
+
+/// What `xbeat events` shows.
+#[derive(Debug, Args)]
+pub struct EventsArgs {
+    /// Go on with what happens from now on
+    #[arg(long, short)]
+    pub follow: bool,
+    /// One JSON object a line, a stable interface
+    #[arg(long)]
+    pub json: bool,
+    /// How many past events to begin with [default: all that the agent remembers]
+    #[arg(long, short = 'n', value_name = "N")]
+    pub lines: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+struct KeygenArgs {
+    /// The key file
+    #[arg(long, short, value_name = "FILE", default_value = crate::config::KEY_FILE)]
+    out: PathBuf,
+    /// Id of the key, 1 to 255 [default: 1, or the lowest free one with --add]
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..))]
+    id: Option<u8>,
+    /// Add a key to a file that exists
+    #[arg(long)]
+    add: bool,
+}
+
+/// Parses the arguments of this process and does what they say.
+pub fn main() -> Exit {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
+            // With nobody to read it, there is nobody to tell.
+            let _ = error.print();
+            return exit;
+        }
+    };
+    match cli.command {
+        Command::Run => run::run(&cli.config, cli.socket),
+        Command::Check => check::check(&cli.config),
+        Command::Status { json } => client::status(&cli.config, cli.socket, json),
+        Command::Events(args) => client::events(&cli.config, cli.socket, &args),
+        Command::Keygen(args) => keygen::keygen(&args.out, args.id, args.add),
+    }
+}

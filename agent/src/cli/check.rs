@@ -1,0 +1,140 @@
+//! `xbeat check`: what the file means to this node, what is doubtful about it, and whether its keys can be used.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use agent_core::config::{Policy, TieBreak};
+
+use super::{Exit, print};
+use crate::config::{self, show_duration};
+use crate::keys::{self, KeyError};
+use crate::settings::{Cast, GroupSettings, LinkSettings, Settings};
+
+pub(super) fn check(path: &Path) -> Exit {
+    let (settings, warnings) = match config::load(path) {
+        Ok(read) => read,
+        Err(errors) => {
+            print::err(&errors.render(print::look()));
+            return Exit::Configuration;
+        }
+    };
+    let file = path.display().to_string();
+    let (keys, sound) = keys_line(&settings);
+    let mut text = summary(&settings);
+    let _ = writeln!(text, "keys      {keys}");
+    for warning in &warnings {
+        let _ = writeln!(text, "{}", warning.one_line(&file, "warning"));
+    }
+    let verdict = match (sound, warnings.len()) {
+        (false, _) => format!("{file}: the key file cannot be used"),
+        (true, 0) => format!("{file}: valid"),
+        (true, 1) => format!("{file}: valid, with 1 warning"),
+        (true, count) => format!("{file}: valid, with {count} warnings"),
+    };
+    let _ = writeln!(text, "{verdict}");
+    match print::out(&text) {
+        Err(exit) => exit,
+        Ok(()) if sound => Exit::Done,
+        Ok(()) => Exit::Configuration,
+    }
+}
+
+/// A file that this user cannot see is no mistake of the configuration; one that is wrong is.
+fn keys_line(settings: &Settings) -> (String, bool) {
+    match keys::load(&settings.key_file) {
+        Ok(ring) => {
+            let count = ring.states.iter().filter(|state| state.valid != 0).count();
+            let plural = if count == 1 { "key" } else { "keys" };
+            let line = format!(
+                "{}: {count} {plural}, key {} signs",
+                settings.key_file.display(),
+                ring.sign_with.raw()
+            );
+            (line, true)
+        }
+        Err(error @ KeyError::Unreadable { .. }) => (format!("not checked: {error}"), true),
+        Err(error) => (error.to_string(), false),
+    }
+}
+
+/// What the configuration means, for people.
+fn summary(settings: &Settings) -> String {
+    let mut text = String::new();
+    let timing = &settings.timing;
+    let _ = writeln!(
+        text,
+        "cluster   {} (id {:08x}); this node is {}",
+        settings.cluster,
+        settings.cluster_id,
+        settings.node_name(settings.me)
+    );
+    let nodes: Vec<String> = settings
+        .nodes
+        .iter()
+        .map(|node| if node.witness { format!("{} (witness)", node.name) } else { node.name.clone() })
+        .collect();
+    let _ = writeln!(text, "nodes     {}", nodes.join(", "));
+    let _ = writeln!(
+        text,
+        "timing    keepalive {}, deadtime {}, warntime {}, initdead {}",
+        show_duration(timing.keepalive),
+        show_duration(timing.deadtime),
+        show_duration(timing.warntime),
+        show_duration(timing.initdead)
+    );
+    // The node died somewhere between its last heartbeat and the next.
+    let _ = writeln!(
+        text,
+        "failover  {} to {} after a node died it is declared dead; moving an address takes a few ms more",
+        show_duration(timing.deadtime.saturating_sub(timing.keepalive)),
+        show_duration(timing.deadtime)
+    );
+    let _ = writeln!(text, "quorum    {}", quorum(settings));
+    for link in &settings.links {
+        let _ = writeln!(text, "link      {}", link_line(settings, link));
+    }
+    for group in &settings.groups {
+        let _ = writeln!(text, "group     {}", group_line(settings, group));
+    }
+    text
+}
+
+fn quorum(settings: &Settings) -> String {
+    let votes = settings.nodes.len();
+    match settings.quorum.policy {
+        Policy::Majority => format!("majority: {} of {votes} votes", votes / 2 + 1),
+        Policy::TwoNode(TieBreak::Fence) => "two nodes; a successful fence lets one take over".to_owned(),
+        Policy::TwoNode(TieBreak::Ping) => "two nodes; a reachable ping group lets one take over".to_owned(),
+        Policy::TwoNode(TieBreak::Always) => "two nodes; the peer's silence lets one take over".to_owned(),
+    }
+}
+
+fn link_line(settings: &Settings, link: &LinkSettings) -> String {
+    let name = settings.link_name(link.id);
+    let to = match &link.cast {
+        Cast::Unicast { addresses } => settings
+            .nodes
+            .iter()
+            .zip(addresses)
+            .filter_map(|(node, address)| address.map(|address| format!("{} {address}", node.name)))
+            .collect::<Vec<String>>()
+            .join(", "),
+        Cast::Broadcast => "to all on the network".to_owned(),
+        Cast::Multicast { group, ttl } => {
+            format!("to {group}, {ttl} hop{}", if *ttl == 1 { "" } else { "s" })
+        }
+    };
+    format!("{name}, port {}: {to}", link.port)
+}
+
+fn group_line(settings: &Settings, group: &GroupSettings) -> String {
+    let addresses: Vec<String> = group
+        .addresses
+        .iter()
+        .map(|address| format!("{}/{} on {}", address.address, address.prefix, address.interface))
+        .collect();
+    let prefer: Vec<&str> = group.prefer.iter().map(|node| settings.node_name(*node)).collect();
+    let back = if group.auto_failback { "moves back by itself" } else { "stays where it is" };
+    let addresses = if addresses.is_empty() { "no address".to_owned() } else { addresses.join(", ") };
+    format!("{}: {addresses}; on {}; {back}", group.name, prefer.join(", then "))
+}

@@ -1,0 +1,308 @@
+//! Events as `xbeat events --json` prints them, one object a line: an interface that only grows.
+//! Made from the notes of the realtime threads; the same event gives the line of the log.
+
+use std::fmt::Write as _;
+
+use agent_core::{Change, Instant, PeerState, Transition};
+use serde::{Deserialize, Serialize};
+
+use super::label;
+use crate::bridge::{AddressChange, Note};
+use crate::settings::Settings;
+
+/// One event. `t_ns` is when it happened, in nanoseconds of CLOCK_MONOTONIC.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// When it happened.
+    pub t_ns: u64,
+    /// What happened.
+    #[serde(flatten)]
+    pub what: What,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum What {
+    /// A peer's state changed, or (`from` = `to`) the peer started anew.
+    Peer {
+        /// Its name.
+        peer: String,
+        /// State before.
+        from: String,
+        /// State after.
+        to: String,
+        /// How long nothing that counts had been heard.
+        silent_ms: u64,
+        /// The same, finer.
+        silent_us: u64,
+        /// The deadtime that the peer had announced.
+        deadtime_ms: u64,
+        /// Its new incarnation, when it started anew.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        incarnation: Option<u64>,
+    },
+    /// The state of a link to a peer changed.
+    Link {
+        /// The peer.
+        peer: String,
+        /// The link, as `status` names it.
+        link: String,
+        /// State before.
+        from: String,
+        /// State after.
+        to: String,
+    },
+    /// A group's state on this node or its owner changed.
+    Group {
+        /// Its name.
+        group: String,
+        /// State before.
+        from: String,
+        /// State after.
+        to: String,
+        /// Who owns it in this node's view.
+        owner: Option<String>,
+        /// Its epoch, 0 for none.
+        epoch: u64,
+    },
+    /// Something was done to a service address, or failed.
+    Address {
+        /// The address.
+        address: String,
+        /// `added`, `deleted`, `announced`, `failed` or `vanished`.
+        to: String,
+        /// Its group.
+        group: String,
+        /// Why it failed.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        reason: Option<String>,
+        /// Tries so far, when it failed.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        attempts: Option<u32>,
+    },
+    /// The configuration or the keys were read again.
+    Config {
+        /// What was read: `keys`.
+        what: String,
+        /// `reloaded` or `refused`.
+        to: String,
+        /// Why it was refused.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        reason: Option<String>,
+    },
+    /// Something about this agent itself; one of the fields is there.
+    #[serde(rename = "self")]
+    Own {
+        /// `started`, `leaving` or `ended`.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        to: Option<String>,
+        /// Quorum was gained or lost.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        quorum: Option<bool>,
+        /// Its thread ran this late.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        lateness_us: Option<u64>,
+        /// Events that this reader was too slow for.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        dropped: Option<u64>,
+    },
+}
+
+impl What {
+    /// The agent's own life.
+    pub fn own(to: &str) -> Self {
+        Self::Own { to: Some(to.to_owned()), quorum: None, lateness_us: None, dropped: None }
+    }
+
+    /// A reader was too slow.
+    pub const fn dropped(count: u64) -> Self {
+        Self::Own { to: None, quorum: None, lateness_us: None, dropped: Some(count) }
+    }
+}
+
+/// How much an event matters to whoever reads the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weight {
+    /// Worth waking somebody.
+    Warn,
+    /// A transition.
+    Info,
+}
+
+/// Turns notes into events; remembers what the interface wants and a note does not carry.
+#[derive(Debug)]
+pub struct Teller<'s> {
+    settings: &'s Settings,
+    peers: Vec<PeerState>,
+}
+
+impl<'s> Teller<'s> {
+    /// For the names of `settings`.
+    pub fn new(settings: &'s Settings) -> Self {
+        Self { settings, peers: vec![PeerState::Unknown; settings.nodes.len()] }
+    }
+
+    /// The event of a note.
+    pub fn tell(&mut self, note: &Note) -> Event {
+        match note {
+            Note::Transition(transition) => self.transition(transition),
+            Note::Address { at, resource, done } => {
+                let to = match done {
+                    AddressChange::Added => "added",
+                    AddressChange::Deleted => "deleted",
+                    AddressChange::Announced => "announced",
+                };
+                Event { t_ns: at.0, what: self.address(*resource, to, None, None) }
+            }
+        }
+    }
+
+    fn transition(&mut self, transition: &Transition) -> Event {
+        let what = match transition.what {
+            Change::Peer { peer, from, to, silent, deadtime } => {
+                if let Some(state) = self.peers.get_mut(peer.index()) {
+                    *state = to;
+                }
+                What::Peer {
+                    peer: self.settings.node_name(peer).to_owned(),
+                    from: label::peer(from).to_owned(),
+                    to: label::peer(to).to_owned(),
+                    silent_ms: whole(silent.as_millis()),
+                    silent_us: whole(silent.as_micros()),
+                    deadtime_ms: whole(deadtime.as_millis()),
+                    incarnation: None,
+                }
+            }
+            Change::Restarted { peer, incarnation } => {
+                let state = label::peer(self.peers.get(peer.index()).copied().unwrap_or_default());
+                What::Peer {
+                    peer: self.settings.node_name(peer).to_owned(),
+                    from: state.to_owned(),
+                    to: state.to_owned(),
+                    silent_ms: 0,
+                    silent_us: 0,
+                    deadtime_ms: 0,
+                    incarnation: Some(incarnation),
+                }
+            }
+            Change::Link { peer, link, from, to } => What::Link {
+                peer: self.settings.node_name(peer).to_owned(),
+                link: self.settings.link_name(link),
+                from: label::link(from).to_owned(),
+                to: label::link(to).to_owned(),
+            },
+            Change::Group { group, from, to, owner, epoch } => What::Group {
+                group: self.settings.group_name(group).to_owned(),
+                from: label::group(from).to_owned(),
+                to: label::group(to).to_owned(),
+                owner: owner.map(|owner| self.settings.node_name(owner).to_owned()),
+                epoch,
+            },
+            Change::Failed { resource, failure, attempts } => {
+                self.address(resource, "failed", Some(label::failure(failure)), Some(attempts))
+            }
+            Change::Vanished { resource } => {
+                let reason = "somebody else removed it; it is put back".to_owned();
+                self.address(resource, "vanished", Some(reason), None)
+            }
+            Change::Quorum { have } => {
+                What::Own { to: None, quorum: Some(have), lateness_us: None, dropped: None }
+            }
+            Change::Late { by } => {
+                What::Own { to: None, quorum: None, lateness_us: Some(whole(by.as_micros())), dropped: None }
+            }
+        };
+        Event { t_ns: transition.at.0, what }
+    }
+
+    fn address(
+        &self,
+        resource: agent_core::ResourceRef,
+        to: &str,
+        reason: Option<String>,
+        attempts: Option<u32>,
+    ) -> What {
+        let address = self.settings.address(resource).map(|settings| settings.address.to_string());
+        What::Address {
+            address: address.unwrap_or_default(),
+            to: to.to_owned(),
+            group: self.settings.group_name(resource.group).to_owned(),
+            reason,
+            attempts,
+        }
+    }
+}
+
+impl Event {
+    /// An event of now.
+    pub const fn at(at: Instant, what: What) -> Self {
+        Self { t_ns: at.0, what }
+    }
+
+    /// One line, without a newline.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// Whether it is worth waking somebody.
+    pub fn weight(&self) -> Weight {
+        let warn = match &self.what {
+            What::Peer { to, .. } | What::Link { to, .. } => to == "dead",
+            What::Group { to, .. } => to == "failed",
+            What::Address { to, .. } => to == "failed" || to == "vanished",
+            What::Config { to, .. } => to == "refused",
+            What::Own { quorum, .. } => *quorum == Some(false),
+        };
+        if warn { Weight::Warn } else { Weight::Info }
+    }
+
+    /// For people, without a newline and without the time.
+    pub fn to_text(&self) -> String {
+        match &self.what {
+            What::Peer { peer, to, incarnation: Some(incarnation), .. } => {
+                format!("node {peer}: started anew, incarnation {incarnation} ({to})")
+            }
+            What::Peer { peer, from, to, silent_us, deadtime_ms, incarnation: None, .. } => {
+                let silent = decimal_ms(*silent_us);
+                format!("node {peer}: {from} -> {to}, silent for {silent} ms (deadtime {deadtime_ms} ms)")
+            }
+            What::Link { peer, link, from, to } => format!("link {link} to {peer}: {from} -> {to}"),
+            What::Group { group, from, to, owner, epoch } => {
+                let owner = owner.as_deref().unwrap_or("nobody");
+                let change = if from == to { to.clone() } else { format!("{from} -> {to}") };
+                let epoch = if *epoch == 0 { String::new() } else { format!(", epoch {epoch}") };
+                format!("group {group}: {change} here, owned by {owner}{epoch}")
+            }
+            What::Address { address, to, group, reason, attempts } => {
+                let mut text = format!("address {address} of {group}: {to}");
+                if let Some(reason) = reason {
+                    // Writing to a String does not fail.
+                    let _ = write!(text, ": {reason}");
+                }
+                if let Some(attempts) = attempts {
+                    let _ = write!(text, " (attempt {attempts})");
+                }
+                text
+            }
+            What::Config { what, to, reason: None } => format!("{what}: {to}"),
+            What::Config { what, to, reason: Some(reason) } => format!("{what}: {to}: {reason}"),
+            What::Own { to: Some(to), .. } => format!("agent: {to}"),
+            What::Own { quorum: Some(true), .. } => "quorum: this node is with a majority".to_owned(),
+            What::Own { quorum: Some(false), .. } => "quorum: lost".to_owned(),
+            What::Own { lateness_us: Some(us), .. } => {
+                format!("agent: its realtime thread woke {} ms late", decimal_ms(*us))
+            }
+            What::Own { dropped: Some(count), .. } => format!("agent: {count} events are missing here"),
+            What::Own { .. } => "agent".to_owned(),
+        }
+    }
+}
+
+fn decimal_ms(us: u64) -> String {
+    format!("{}.{:03}", us / 1_000, us % 1_000)
+}
+
+fn whole(value: u128) -> u64 {
+    u64::try_from(value).unwrap_or(u64::MAX)
+}

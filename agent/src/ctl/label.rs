@@ -1,0 +1,73 @@
+//! The words that `status`, events, metrics and the log use for states: part of the interface, so one place.
+
+use agent_core::{Failure, GroupState, LinkState, PeerState};
+
+/// A peer's state.
+pub const fn peer(state: PeerState) -> &'static str {
+    match state {
+        PeerState::Unknown => "unknown",
+        PeerState::Up => "up",
+        PeerState::Late => "late",
+        PeerState::Dead => "dead",
+        PeerState::Leaving => "leaving",
+    }
+}
+
+/// All states of a peer, in the order of [`PeerState`].
+pub const PEER_STATES: [PeerState; 5] =
+    [PeerState::Unknown, PeerState::Up, PeerState::Late, PeerState::Dead, PeerState::Leaving];
+
+/// The state of a link to a peer.
+pub const fn link(state: LinkState) -> &'static str {
+    match state {
+        LinkState::Unknown => "unknown",
+        LinkState::Up => "up",
+        LinkState::Late => "late",
+        LinkState::Dead => "dead",
+    }
+}
+
+/// All states of a link, in the order of [`LinkState`].
+pub const LINK_STATES: [LinkState; 4] = [LinkState::Unknown, LinkState::Up, LinkState::Late, LinkState::Dead];
+
+/// A group's state.
+pub const fn group(state: GroupState) -> &'static str {
+    match state {
+        GroupState::Stopped => "stopped",
+        GroupState::Starting => "starting",
+        GroupState::Serving => "serving",
+        GroupState::Stopping => "stopping",
+        GroupState::Failed => "failed",
+    }
+}
+
+/// All states of a group, in the order of [`GroupState`].
+pub const GROUP_STATES: [GroupState; 5] = [
+    GroupState::Stopped,
+    GroupState::Starting,
+    GroupState::Serving,
+    GroupState::Stopping,
+    GroupState::Failed,
+];
+
+/// Why an effect failed.
+pub fn failure(failure: Failure) -> String {
+    match failure {
+        Failure::NoInterface => "the interface is not there".to_owned(),
+        Failure::NotPermitted => "not permitted: the agent needs CAP_NET_ADMIN".to_owned(),
+        Failure::Refused(errno) => {
+            let errno = nix::errno::Errno::from_raw(errno);
+            format!("the kernel refused: {}", errno.desc())
+        }
+        Failure::TimedOut => "no answer in time".to_owned(),
+    }
+}
+
+/// The scheduling class by its number in [`crate::stats::Stats::scheduling`].
+pub const fn scheduling(number: u32) -> &'static str {
+    match number {
+        1 => "fifo",
+        2 => "deadline",
+        _ => "other",
+    }
+}

@@ -1,0 +1,44 @@
+//! The control socket's language: a client writes one JSON object on a line, the agent answers with lines.
+//! The first line of an answer says whether the request was understood.
+
+use serde::{Deserialize, Serialize};
+
+use super::status::Status;
+
+/// Longest request.
+pub const REQUEST_MAX: u64 = 4096;
+
+/// What a client wants.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case")]
+pub enum Request {
+    /// A [`Status`].
+    Status,
+    /// Events, one on each line after the answer.
+    Events {
+        /// Whether to go on with what happens from now on.
+        #[serde(default)]
+        follow: bool,
+        /// How many past events to begin with; all without it.
+        #[serde(default)]
+        lines: Option<u32>,
+    },
+}
+
+/// The first line of every answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub enum Answer {
+    /// To [`Request::Status`].
+    Status {
+        /// The status.
+        status: Box<Status>,
+    },
+    /// To [`Request::Events`]: the events follow.
+    Events,
+    /// The request was not carried out; nothing has changed.
+    Refused {
+        /// Why.
+        error: String,
+    },
+}
