@@ -248,12 +248,21 @@ impl Group {
         }
     }
 
-    /// When it wants to be looked at again.
+    /// When it wants to be looked at again. What stands behind an effect under way waits for its answer.
     pub(crate) fn wake(&self, resources: &[Resource]) -> Instant {
+        let is_under_way = |resource: &&Resource| match resource.state() {
+            State::Acquiring { .. } | State::Held | State::Releasing { .. } => true,
+            State::Released | State::Failed { .. } => false,
+        };
         match self.phase {
             Phase::Failed => self.retry_at,
-            Phase::Starting | Phase::Stopping | Phase::Failing => {
-                resources.iter().map(Resource::wake).fold(Instant::NEVER, Instant::min)
+            Phase::Starting => {
+                let missing = resources.iter().find(|resource| resource.state() != State::Held);
+                missing.map_or(Instant::NEVER, Resource::wake)
+            }
+            Phase::Stopping | Phase::Failing => {
+                let waiting = resources.iter().rev().take_while(|resource| !is_under_way(resource));
+                waiting.map(Resource::wake).fold(Instant::NEVER, Instant::min)
             }
             Phase::Stopped | Phase::Serving => Instant::NEVER,
         }

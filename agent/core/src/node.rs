@@ -81,8 +81,12 @@ impl Node {
     }
 
     /// Takes one event. What it means is decided by the [`Node::handle_timeout`] that ends the round.
+    /// Nothing is taken after [`Action::Finished`].
     pub fn handle(&mut self, event: Event<'_>, now: Instant) {
         let now = self.advance(now);
+        if self.life == Life::Gone {
+            return;
+        }
         match event {
             Event::Reading(reading) => self.read(reading, now),
             Event::SendFailed { link: _ } => {}
@@ -280,6 +284,9 @@ impl Node {
 
     fn send(&mut self, now: Instant) {
         let due = self.pacer.take(now);
+        if due.beat && !self.groups.is_stuck() {
+            self.actions.push(Action::PetWatchdog);
+        }
         if due.links != 0 {
             self.outgoing.build(self.life.state(), &self.view, &self.peers, now);
             self.actions.push(Action::Send { links: due.links });
@@ -289,9 +296,6 @@ impl Node {
                 Life::Gone => self.actions.push(Action::Finished),
                 Life::Joining | Life::Up | Life::Yielding { .. } => {}
             }
-        }
-        if due.beat && !self.groups.is_stuck() {
-            self.actions.push(Action::PetWatchdog);
         }
     }
 }
