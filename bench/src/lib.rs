@@ -1,1 +1,4 @@
 //! Benchmarks of xbeat: one binary each, `bench-NAME`, started by `cargo xtask bench NAME`.
+
+pub mod failover;
+pub mod machine;

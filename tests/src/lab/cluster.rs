@@ -21,6 +21,8 @@ use super::scratch::Scratch;
 
 /// How long a cluster may take to come up or to become whole again. Generous: the machine may be busy.
 pub const SETTLE: Duration = Duration::from_secs(20);
+/// Between two looks whether a cluster is whole.
+const LOOK: Duration = Duration::from_millis(50);
 /// How long an agent may take to end in order.
 pub const STOP: Duration = Duration::from_secs(10);
 
@@ -106,22 +108,22 @@ impl Cluster {
     /// # Errors
     /// It did not happen in time.
     pub fn wait_whole(&mut self) -> Result<usize> {
-        let mut last = String::new();
-        clock::wait_for("the cluster to be whole", SETTLE, || {
+        let end_ns = clock::now_ns() + clock::ns(SETTLE);
+        loop {
             for agent in &mut self.agents {
                 if let Some(status) = agent.has_ended()? {
                     bail!("the agent of {} ended with {status}", agent.name());
                 }
             }
             match self.owner_if_whole() {
-                Ok(owner) => Ok(Some(owner)),
-                Err(error) => {
-                    last = format!("{error:#}");
-                    Ok(None)
+                Ok(owner) => return Ok(owner),
+                Err(error) if clock::now_ns() >= end_ns => {
+                    return Err(error).context("the cluster did not become whole");
                 }
+                // Each look starts processes: not too often, they take time from the agents.
+                Err(_) => clock::pause(LOOK)?,
             }
-        })
-        .with_context(|| format!("not whole: {last}"))
+        }
     }
 
     /// The owner on which all agents agree, if all see each other up and it answers the client.

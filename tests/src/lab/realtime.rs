@@ -10,3 +10,15 @@ pub fn fifo(priority: i32) -> bool {
     };
     result == 0
 }
+
+/// Runs `work` with the calling thread SCHED_FIFO where permitted, and makes it ordinary again.
+pub fn with_fifo<T>(priority: i32, work: impl FnOnce() -> T) -> T {
+    let was_permitted = fifo(priority);
+    let outcome = work();
+    if was_permitted {
+        let parameters = libc::sched_param { sched_priority: 0 };
+        // SAFETY: `parameters` is valid for the call, and thread 0 is the calling one.
+        unsafe { libc::sched_setscheduler(0, libc::SCHED_OTHER, &raw const parameters) };
+    }
+    outcome
+}
