@@ -10,7 +10,7 @@ pub trait Frame: Copy {
     type Block: Copy;
 
     /// Bytes of the payload, tag included.
-    fn len(self) -> usize;
+    fn size(self) -> usize;
     /// One byte of the header.
     fn byte(self, at: usize) -> u8;
     /// Two bytes of the header, big-endian.
@@ -28,13 +28,13 @@ pub trait Frame: Copy {
     fn find_be32(self, at: usize) -> Option<u32>;
     /// Eight bytes anywhere, big-endian; `None` beyond the end.
     fn find_be64(self, at: usize) -> Option<u64>;
-    /// Eight bytes anywhere, in memory order; `None` beyond the end.
-    fn find_raw64(self, at: usize) -> Option<u64>;
 
     /// The 64 bytes at `64 * index`.
     fn block(self, index: usize) -> Option<Self::Block>;
     /// A word of a block, `at` below 61.
     fn block_be32(block: Self::Block, at: usize) -> u32;
+    /// Eight bytes of a block in memory order, `at` below 57.
+    fn block_raw64(block: Self::Block, at: usize) -> u64;
 }
 
 /// A frame in memory. Reads beyond its end give zeroes.
@@ -50,7 +50,7 @@ impl SliceFrame<'_> {
 impl<'a> Frame for SliceFrame<'a> {
     type Block = &'a [u8; 64];
 
-    fn len(self) -> usize {
+    fn size(self) -> usize {
         self.0.len()
     }
 
@@ -86,15 +86,15 @@ impl<'a> Frame for SliceFrame<'a> {
         self.array(at).map(u64::from_be_bytes)
     }
 
-    fn find_raw64(self, at: usize) -> Option<u64> {
-        self.array(at).map(u64::from_ne_bytes)
-    }
-
     fn block(self, index: usize) -> Option<Self::Block> {
         self.0.get(index.checked_mul(64)?..)?.first_chunk()
     }
 
     fn block_be32(block: Self::Block, at: usize) -> u32 {
         SliceFrame(block).be32(at)
+    }
+
+    fn block_raw64(block: Self::Block, at: usize) -> u64 {
+        SliceFrame(block).array(at).map_or(0, u64::from_ne_bytes)
     }
 }

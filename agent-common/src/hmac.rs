@@ -4,7 +4,7 @@
 use crate::frame::Frame;
 use crate::maps::KeyState;
 use crate::reject::Reject;
-use crate::sha256::{self, BLOCK_LEN, END_MARK, Schedule, compress, double, store};
+use crate::sha256::{self, BLOCK_LEN, END_MARK, Hasher, Work, double, store};
 use crate::wire::{EXTRA_BLOCKS_MAX, TAG_LEN};
 
 /// What the screen's key is derived from, under the HMAC key.
@@ -35,31 +35,37 @@ impl KeyState {
 }
 
 fn absorb_key(key: &[u8; BLOCK_LEN], pad: u8) -> [u32; 8] {
-    let mut state = sha256::INITIAL;
-    compress(&mut state, &mut sha256::words(&key.map(|byte| byte ^ pad)));
-    state
+    let mut work = Work { words: [0; 16], state: sha256::INITIAL };
+    work.absorb(&key.map(|byte| byte ^ pad));
+    work.state
 }
 
 /// The whole HMAC of a message of any length (userspace).
 pub fn hmac(key: &KeyState, message: &[u8]) -> [u8; 32] {
-    let inner = sha256::update_last(key.inner, BLOCK_LEN as u64, message);
-    sha256::bytes(outer(key, &inner, &mut [0; 16]))
+    let state = sha256::update_last(key.inner, BLOCK_LEN as u64, message);
+    let mut work = Work { words: [0; 16], state };
+    outer(key, &mut work);
+    sha256::bytes(work.state)
 }
 
-/// HMAC's second hash: over the inner digest, under the outer key.
+/// HMAC's second hash: over the inner digest, which is the hasher's state, under the outer key.
 #[inline(always)]
-pub fn outer(key: &KeyState, inner: &[u32; 8], w: &mut Schedule) -> [u32; 8] {
-    for (i, word) in inner.iter().enumerate() {
-        store(w, i, double(u64::from(*word)));
+pub fn outer<H: Hasher>(key: &KeyState, hasher: &mut H) {
+    let Work { words, state } = hasher.work();
+    let mut i = 0;
+    while i < 8 {
+        store(words, i, double(u64::from(state[i])));
+        i += 1;
     }
-    store(w, 8, double(u64::from(END_MARK)));
-    for i in 9..15 {
-        store(w, i, 0);
+    store(words, 8, double(u64::from(END_MARK)));
+    let mut i = 9;
+    while i < 15 {
+        store(words, i, 0);
+        i += 1;
     }
-    store(w, 15, double(KEY_BLOCK_BITS + 8 * 32));
-    let mut state = key.outer;
-    compress(&mut state, w);
-    state
+    store(words, 15, double(KEY_BLOCK_BITS + 8 * 32));
+    *state = key.outer;
+    hasher.compress();
 }
 
 /// The tag that belongs on `frame`, whose length has been accepted: the body ends 55 bytes into its last block, so the
@@ -68,31 +74,32 @@ pub fn outer(key: &KeyState, inner: &[u32; 8], w: &mut Schedule) -> [u32; 8] {
 /// # Errors
 /// [`Reject::Length`] when a block is not within the frame after all.
 #[inline(always)]
-pub fn frame_tag<F: Frame>(key: &KeyState, frame: F) -> Result<Tag, Reject> {
-    let len = frame.len() as u64;
-    let last = (len.wrapping_sub((55 + TAG_LEN) as u64)) / BLOCK_LEN as u64;
-    let mut state = key.inner;
-    let mut w: Schedule = [0; 16];
+pub fn frame_tag<F: Frame, H: Hasher>(key: &KeyState, frame: F, mut hasher: H) -> Result<Tag, Reject> {
+    let size = frame.size() as u64;
+    let last = size.wrapping_sub((55 + TAG_LEN) as u64) / BLOCK_LEN as u64;
+    hasher.work().state = key.inner;
     // The bound is a constant and the way out an equality: the verifier counts the first, and the compiler
     // cannot merge the second into it.
     let mut index = 0;
     while index <= EXTRA_BLOCKS_MAX as u64 {
         let block = frame.block(index as usize).ok_or(Reject::Length)?;
+        let words = &mut hasher.work().words;
         let mut i = 0;
         while i < 16 {
-            store(&mut w, i, double(u64::from(F::block_be32(block, 4 * i))));
+            store(words, i, double(u64::from(F::block_be32(block, 4 * i))));
             i += 1;
         }
         if index == last {
             let end = u64::from(F::block_be32(block, 4 * 13)) & 0xffff_ff00 | 0x80;
-            store(&mut w, 13, double(end));
-            store(&mut w, 14, 0);
-            store(&mut w, 15, double(KEY_BLOCK_BITS + 8 * (len - TAG_LEN as u64)));
-            compress(&mut state, &mut w);
-            let [a, b, c, d, ..] = outer(key, &state, &mut w);
+            store(words, 13, double(end));
+            store(words, 14, 0);
+            store(words, 15, double(KEY_BLOCK_BITS + 8 * (size - TAG_LEN as u64)));
+            hasher.compress();
+            outer(key, &mut hasher);
+            let [a, b, c, d, ..] = hasher.work().state;
             return Ok([a, b, c, d]);
         }
-        compress(&mut state, &mut w);
+        hasher.compress();
         index += 1;
     }
     Err(Reject::Length)
@@ -105,6 +112,7 @@ mod tests {
 
     use crate::frame::SliceFrame;
     use crate::maps::KeyState;
+    use crate::sha256::Work;
     use crate::wire::{EXTRA_BLOCKS_MAX, TAG_LEN};
 
     use super::{frame_tag, hmac};
@@ -164,7 +172,12 @@ mod tests {
             extra in 1..=EXTRA_BLOCKS_MAX,
         ) {
             let body = 55 + 64 * extra;
-            let tag = frame_tag(&KeyState::from_secret(&secret), SliceFrame(&bytes[..body + TAG_LEN])).unwrap();
+            let tag = frame_tag(
+                &KeyState::from_secret(&secret),
+                SliceFrame(&bytes[..body + TAG_LEN]),
+                Work::default(),
+            )
+            .unwrap();
             let expected = reference(&secret, &bytes[..body]);
             let tag: std::vec::Vec<u8> = tag.iter().flat_map(|word| word.to_be_bytes()).collect();
             prop_assert_eq!(&tag[..], &expected[..TAG_LEN]);

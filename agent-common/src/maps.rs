@@ -152,7 +152,7 @@ const _: () = {
     assert!(core::mem::size_of::<LinkConfig>() == 24);
     assert!(core::mem::size_of::<KeyState>() == 88);
     assert!(core::mem::size_of::<PeerSlot>() == 56 + 32 * MAX_LINKS + 8 + 1400);
-    assert!(core::mem::size_of::<PeerSlot>() % 8 == 0);
+    assert!(core::mem::size_of::<PeerSlot>().is_multiple_of(8));
     assert!(MAX_NODES == 32);
 };
 

@@ -5,6 +5,7 @@ use crate::frame::SliceFrame;
 use crate::ids::{LinkId, NodeId};
 use crate::maps::{ClusterConfig, KeyState};
 use crate::reject::Reject;
+use crate::sha256::Work;
 use crate::validate::{Tables, validate};
 use crate::window::{PeerWindow, Recorded, Slots, Windows, mark_told, record};
 
@@ -59,6 +60,8 @@ struct Memory<'a> {
 }
 
 impl Tables for Memory<'_> {
+    type Hasher = Work;
+
     fn config(&self) -> &ClusterConfig {
         self.config
     }
@@ -69,5 +72,9 @@ impl Tables for Memory<'_> {
 
     fn window(&self, node: NodeId) -> Option<&PeerWindow> {
         self.windows.get(node.index())
+    }
+
+    fn hasher(&self) -> Option<Work> {
+        Some(Work::default())
     }
 }

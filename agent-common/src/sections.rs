@@ -46,7 +46,7 @@ pub fn inspect<F: Frame>(frame: F, me: u32) -> Result<Inspected, Reject> {
         }
         place += 1 + CLAIM_LEN * rows;
     }
-    if place > frame.len() - TAG_LEN {
+    if place > frame.size() - TAG_LEN {
         return Err(Reject::Sections);
     }
     Ok(found)

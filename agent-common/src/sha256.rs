@@ -7,6 +7,36 @@
 /// The block's sixteen words, doubled by [`double`]; [`compress`] extends them in place.
 pub type Schedule = [u64; 16];
 
+/// A hash in progress.
+#[derive(Clone, Copy, Default)]
+#[repr(C)]
+pub struct Work {
+    /// The next block.
+    pub words: Schedule,
+    /// What the blocks before have come to.
+    pub state: [u32; 8],
+}
+
+/// Where a hash is computed: a local variable in userspace; in the kernel memory of the processor, so that
+/// [`compress`] can be a function without arguments, which the verifier walks once and not once a call.
+pub trait Hasher {
+    /// The memory.
+    fn work(&mut self) -> &mut Work;
+    /// [`compress`] of it.
+    fn compress(&mut self);
+}
+
+impl Hasher for Work {
+    fn work(&mut self) -> &mut Work {
+        self
+    }
+
+    #[inline(never)]
+    fn compress(&mut self) {
+        compress(self);
+    }
+}
+
 /// The hash's initial state (FIPS 180-4, 5.3.3).
 pub const INITIAL: [u32; 8] =
     [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
@@ -118,18 +148,18 @@ macro_rules! round {
     };
 }
 
-/// One block into the state. A function of its own in the kernel too: the verifier walks it once per call, the JIT
-/// keeps one copy. The schedule is used up: its words are garbage afterwards.
-#[inline(never)]
-pub fn compress(state: &mut [u32; 8], w: &mut Schedule) {
-    let [mut a, mut b, mut c, mut d, mut e, mut f, mut g, mut h] = state.map(u64::from);
+/// One block into the state. The words are used up: garbage stands there afterwards.
+#[inline(always)]
+pub fn compress(work: &mut Work) {
+    let w = &mut work.words;
+    let [mut a, mut b, mut c, mut d, mut e, mut f, mut g, mut h] = work.state.map(u64::from);
     sixteen!(given, w, 0, a b c d e f g h);
     let mut first = 16;
     while first < 64 {
         sixteen!(extended, w, first, a b c d e f g h);
         first += 16;
     }
-    for (word, add) in state.iter_mut().zip([a, b, c, d, e, f, g, h]) {
+    for (word, add) in work.state.iter_mut().zip([a, b, c, d, e, f, g, h]) {
         *word = word.wrapping_add(add as u32);
     }
 }
@@ -173,7 +203,7 @@ fn load(w: &Schedule, i: usize) -> u64 {
 
 /// Volatile for the reason of [`load`].
 #[inline(always)]
-pub(crate) fn store(w: &mut Schedule, i: usize, doubled: u64) {
+pub fn store(w: &mut Schedule, i: usize, doubled: u64) {
     // SAFETY: an exclusive reference to an array element, which is aligned.
     unsafe { core::ptr::write_volatile(&mut w[i & 15], doubled) }
 }
@@ -184,10 +214,11 @@ pub fn digest(message: &[u8]) -> [u8; 32] {
 }
 
 /// Absorbs `message` as the last part of a message of which `before` bytes (whole blocks) are in `state` already.
-pub fn update_last(mut state: [u32; 8], before: u64, message: &[u8]) -> [u32; 8] {
+pub fn update_last(state: [u32; 8], before: u64, message: &[u8]) -> [u32; 8] {
+    let mut work = Work { words: [0; 16], state };
     let mut blocks = message.chunks_exact(BLOCK_LEN);
     for block in &mut blocks {
-        compress(&mut state, &mut words(block));
+        work.absorb(block);
     }
     let rest = blocks.remainder();
     let mut padded = [0; 2 * BLOCK_LEN];
@@ -197,9 +228,19 @@ pub fn update_last(mut state: [u32; 8], before: u64, message: &[u8]) -> [u32; 8]
     padded[rest.len()] = 0x80;
     padded[used - 8..used].copy_from_slice(&bits.to_be_bytes());
     for block in padded[..used].chunks_exact(BLOCK_LEN) {
-        compress(&mut state, &mut words(block));
+        work.absorb(block);
     }
-    state
+    work.state
+}
+
+impl Work {
+    /// One block of 64 bytes.
+    pub fn absorb(&mut self, block: &[u8]) {
+        for (word, chunk) in self.words.iter_mut().zip(block.chunks_exact(4)) {
+            *word = double(chunk.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)));
+        }
+        Hasher::compress(self);
+    }
 }
 
 /// The state as the bytes of a digest.
@@ -209,15 +250,6 @@ pub fn bytes(state: [u32; 8]) -> [u8; 32] {
         chunk.copy_from_slice(&word.to_be_bytes());
     }
     out
-}
-
-/// The schedule of one block of 64 bytes.
-pub fn words(block: &[u8]) -> Schedule {
-    let mut w = [0; 16];
-    for (word, chunk) in w.iter_mut().zip(block.chunks_exact(4)) {
-        *word = double(chunk.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)));
-    }
-    w
 }
 
 #[cfg(test)]

@@ -71,8 +71,10 @@ pub unsafe fn read_slot(slot: *const PeerSlot, out: &mut PeerSlot) -> Option<()>
     let copy = |to: *mut u64| {
         // SAFETY: the caller's promise; both sides are as long as a head.
         unsafe { copy_words(slot.cast(), to, HEAD_WORDS) };
-        // SAFETY: `body_len` is a word of the head, which was just written.
-        let body_len = unsafe { to.add(HEAD_WORDS - 1).read() };
+        // SAFETY: the head's last word, `body_len`, is within it.
+        let body_len = unsafe { to.add(HEAD_WORDS - 1) };
+        // SAFETY: it was just written.
+        let body_len = unsafe { body_len.read() };
         let words = (body_len as usize).min(BODY_MAX).div_ceil(8);
         // SAFETY: the body follows the head.
         let from = unsafe { slot.cast::<u64>().add(HEAD_WORDS) };

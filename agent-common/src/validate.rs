@@ -8,17 +8,23 @@ use crate::maps::{ClusterConfig, KeyState};
 use crate::reject::Reject;
 use crate::screen::screen;
 use crate::sections::inspect;
+use crate::sha256::Hasher;
 use crate::window::{PeerWindow, look};
 use crate::wire::{BODY_MIN, EXTRA_BLOCKS_MAX, MAGIC, TAG_LEN, VERSION, at};
 
 /// What the validation must know besides the frame: maps in the kernel, memory in userspace.
 pub trait Tables {
+    /// Where the digest is computed.
+    type Hasher: Hasher;
+
     /// The cluster's settings.
     fn config(&self) -> &ClusterConfig;
     /// The key with this id, `None` when there is none.
     fn key(&self, id: u8) -> Option<&KeyState>;
     /// The node's window, for a look without the lock.
     fn window(&self, node: NodeId) -> Option<&PeerWindow>;
+    /// Memory for the digest.
+    fn hasher(&self) -> Option<Self::Hasher>;
 }
 
 /// What the validation found in an authentic frame.
@@ -48,7 +54,7 @@ pub fn validate<F: Frame, T: Tables>(frame: F, arrival: Option<LinkId>, tables: 
     if screen(key.screen, frame) != frame.le64(at::SCREEN) {
         return Err(Reject::Screen);
     }
-    digest(frame, key)?;
+    digest(frame, key, tables.hasher().ok_or(Reject::Digest)?)?;
     let inspected = inspect(frame, tables.config().me)?;
     Ok(Valid { node, acked: inspected.acked, view: inspected.view })
 }
@@ -56,7 +62,7 @@ pub fn validate<F: Frame, T: Tables>(frame: F, arrival: Option<LinkId>, tables: 
 /// 55 + 64k bytes and the tag, k from 1 to 21.
 #[inline(always)]
 fn length<F: Frame>(frame: F) -> Result<(), Reject> {
-    let beyond = frame.len().wrapping_sub(BODY_MIN + TAG_LEN);
+    let beyond = frame.size().wrapping_sub(BODY_MIN + TAG_LEN);
     if beyond & 63 != 0 || beyond / 64 > EXTRA_BLOCKS_MAX - 1 {
         return Err(Reject::Length);
     }
@@ -116,9 +122,9 @@ fn timing<F: Frame>(frame: F, config: &ClusterConfig) -> Result<(), Reject> {
 
 /// The tag, compared without a branch before the last word is in.
 #[inline(always)]
-fn digest<F: Frame>(frame: F, key: &KeyState) -> Result<(), Reject> {
-    let [a, b, c, d] = frame_tag(key, frame)?;
-    let at = frame.len() - TAG_LEN;
+fn digest<F: Frame, H: Hasher>(frame: F, key: &KeyState, hasher: H) -> Result<(), Reject> {
+    let [a, b, c, d] = frame_tag(key, frame, hasher)?;
+    let at = frame.size() - TAG_LEN;
     let (Some(high), Some(low)) = (frame.find_be64(at), frame.find_be64(at + 8)) else {
         return Err(Reject::Length);
     };

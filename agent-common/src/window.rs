@@ -9,7 +9,7 @@ use crate::ids::{MAX_LINKS, MAX_NODES};
 use crate::maps::PeerSlot;
 use crate::reject::Reject;
 use crate::validate::Valid;
-use crate::wire::{BODY_MAX, TAG_LEN, at};
+use crate::wire::{BODY_MAX, EXTRA_BLOCKS_MAX, TAG_LEN, at};
 
 /// How far below the highest sequence number of a link a frame may arrive late.
 pub const WINDOW: u64 = 64;
@@ -236,34 +236,41 @@ fn record_newest<F: Frame>(
     if said == told(window) { Recorded::Newest } else { Recorded::News(said) }
 }
 
-/// The body, word by word. It ends one byte before a word does: that byte, the tag's first, is blanked.
+/// The body, block by block. It ends 55 bytes into its last block, one byte before a word does: that byte, the tag's
+/// first, is blanked.
 #[inline(always)]
 fn record_body<F: Frame>(slot: &mut PeerSlot, frame: F) {
-    let body_len = (frame.len() - TAG_LEN) as u64;
+    let body_len = (frame.size() - TAG_LEN) as u64;
     put(&mut slot.body_len, body_len);
-    let last = body_len / 8;
-    let mut i = 0;
-    while i < BODY_WORDS {
-        let Some(word) = frame.find_raw64(8 * i as usize) else { return };
-        let word = if i == last { word & u64::from_be(!0xff) } else { word };
-        put_body(slot, i as usize, word);
-        if i == last {
+    let last = body_len / 64;
+    let mut index = 0;
+    loop {
+        let Some(block) = frame.block(index as usize) else { return };
+        let first = 8 * index as usize;
+        let mut i = 0;
+        while i < 6 {
+            put_body(slot, first + i, F::block_raw64(block, 8 * i));
+            i += 1;
+        }
+        let word = F::block_raw64(block, 48);
+        if index == last || index == EXTRA_BLOCKS_MAX as u64 {
+            put_body(slot, first + 6, word & u64::from_be(!0xff));
             return;
         }
-        i += 1;
+        put_body(slot, first + 6, word);
+        put_body(slot, first + 7, F::block_raw64(block, 56));
+        index += 1;
     }
 }
 
 #[inline(always)]
 fn put_body(slot: &mut PeerSlot, word: usize, value: u64) {
     let body = (&raw mut slot.body).cast::<u64>();
-    // SAFETY: the callers' loop ends at BODY_WORDS, so the word is within the body.
+    // SAFETY: the last block's last word is the body's (asserted below), and what comes after it is not written.
     let place = unsafe { body.add(word) };
     // SAFETY: the body starts at a multiple of eight in a structure that is aligned to eight (asserted below).
     unsafe { core::ptr::write_volatile(place, value) }
 }
-
-const BODY_WORDS: u64 = (BODY_MAX as u64 + 1) / 8;
 
 #[inline(always)]
 fn said<F: Frame>(frame: F, view: u64, acked: bool) -> Said {
@@ -309,6 +316,7 @@ fn put(field: &mut u64, value: u64) {
 
 const _: () = {
     assert!(MAX_LINKS.is_power_of_two());
-    assert!(core::mem::offset_of!(PeerSlot, body) % 8 == 0);
+    assert!(8 * (8 * EXTRA_BLOCKS_MAX + 6) + 8 == BODY_MAX + 1);
+    assert!(core::mem::offset_of!(PeerSlot, body).is_multiple_of(8));
     assert!(core::mem::align_of::<PeerSlot>() == 8);
 };

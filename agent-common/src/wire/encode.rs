@@ -7,7 +7,7 @@ use crate::hmac::frame_tag;
 use crate::ids::{KeyId, LinkId, MAX_GROUPS, MAX_NODES};
 use crate::maps::KeyState;
 use crate::screen::screen;
-use crate::sha256;
+use crate::sha256::{self, Work};
 
 use super::{
     ACK_LEN, BODY_MAX, BODY_MIN, CLAIM_LEN, FRAME_MAX, HEADER_LEN, MAGIC, SECTION_ACKS, SECTION_VIEW,
@@ -58,7 +58,8 @@ pub fn resign(out: &mut [u8; FRAME_MAX], len: usize, link: LinkId, keepalive_us:
     out[at::KEEPALIVE..at::DEADTIME].copy_from_slice(&keepalive_us.to_be_bytes());
     let screen = screen(key.screen, SliceFrame(out));
     out[at::SCREEN..HEADER_LEN].copy_from_slice(&screen.to_le_bytes());
-    if let (Ok(tag), Some(frame)) = (frame_tag(key, SliceFrame(&out[..len])), out.get_mut(..len))
+    if let (Ok(tag), Some(frame)) =
+        (frame_tag(key, SliceFrame(&out[..len]), Work::default()), out.get_mut(..len))
         && let Some(place) = frame.last_chunk_mut::<TAG_LEN>()
     {
         for (chunk, word) in place.chunks_exact_mut(4).zip(tag) {
