@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use agent_common::Reject;
 use anyhow::{Context as _, Result, anyhow, bail};
 use serde_json::Value;
 
@@ -177,6 +178,53 @@ impl Cluster {
             bail!("node {} answers the client, not {node}", answer.node);
         }
         Ok(())
+    }
+
+    /// The nodes that have the service address on an interface.
+    ///
+    /// # Errors
+    /// iproute2 failed.
+    pub fn holders(&self) -> Result<Vec<usize>> {
+        let address = self.address()?;
+        let mut holders = Vec::new();
+        for node in 0..self.spec.nodes {
+            if self.network.host(node)?.has_address(address)? {
+                holders.push(node);
+            }
+        }
+        Ok(holders)
+    }
+
+    /// What `observer` says of `node` in its status.
+    ///
+    /// # Errors
+    /// Its agent does not answer.
+    pub fn seen(&self, observer: usize, node: usize) -> Result<Value> {
+        let status = self.agent(observer)?.status()?;
+        let nodes = status.get("nodes").and_then(Value::as_array).context("status lists no nodes")?;
+        nodes.get(node).cloned().with_context(|| format!("status does not list {}", self.name(node)))
+    }
+
+    /// How many frames `observer` has refused for a reason.
+    ///
+    /// # Errors
+    /// Its agent does not answer.
+    pub fn rejected(&self, observer: usize, reason: Reject) -> Result<u64> {
+        let status = self.agent(observer)?.status()?;
+        let rejected = status.get("rejected").context("status lists no refusals")?;
+        Ok(rejected.get(reason.label()).and_then(Value::as_u64).unwrap_or(0))
+    }
+
+    /// Waits until `observer` sees `node` in a state.
+    ///
+    /// # Errors
+    /// It did not happen within `limit`.
+    pub fn wait_state(&self, observer: usize, node: usize, state: &str, limit: Duration) -> Result<()> {
+        let what = format!("{} to be {state} to {}", self.name(node), self.name(observer));
+        clock::wait_for(&what, limit, || {
+            let seen = self.seen(observer, node)?;
+            Ok((seen.get("state").and_then(Value::as_str) == Some(state)).then_some(()))
+        })
     }
 
     /// Waits until `node` answers the client.

@@ -13,6 +13,7 @@ pub mod demo;
 pub mod echo;
 pub mod events;
 pub mod failover;
+pub mod foreign;
 pub mod frame;
 pub mod inject;
 pub mod metrics;

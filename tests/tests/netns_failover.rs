@@ -1,0 +1,219 @@
+//! Takeovers in network namespaces, with real agents, real interfaces and a client: by death, by a cut link, in order.
+//! Times are generous, because the machine may be busy; what is checked closely is the order of things.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use agent_tests::lab::capture::Direction;
+use agent_tests::lab::clock;
+use agent_tests::lab::cluster::{Cluster, STOP, scenario};
+use agent_tests::lab::config::{Spec, Xdp};
+use agent_tests::lab::failover::{Kill, Stages, fail_over, mend, strike};
+use agent_tests::lab::frame::Kind;
+use agent_tests::lab::network::Port;
+use anyhow::{Context as _, Result, ensure};
+
+const LIMIT: Duration = Duration::from_secs(15);
+/// A deadtime behind which nothing may wait in the test of the orderly stop.
+const LONG: Duration = Duration::from_secs(6);
+
+/// The stages came in order, and the verdict not before the deadtime (invariants I2 and I3).
+fn check_stages(cluster: &Cluster, stages: &Stages) -> Result<()> {
+    let deadtime = cluster.spec().deadtime;
+    // The heartbeat is stamped by the capture a moment before the survivor's own stamp.
+    ensure!(stages.overshoot_ms(deadtime) > -1.0, "declared dead too early: {stages:?}");
+    ensure!(stages.overshoot_ms(deadtime) < 1000.0, "declared dead too late: {stages:?}");
+    ensure!(stages.added_ns >= stages.dead_ns, "added before the verdict: {stages:?}");
+    ensure!(stages.announced_ns + 1_000_000 >= stages.added_ns, "announced before it was there: {stages:?}");
+    ensure!(stages.gap.ms() < 5000.0, "the client waited too long: {stages:?}");
+    Ok(())
+}
+
+/// The whole way: fault, takeover, healing.
+fn fail_and_heal(cluster: &mut Cluster, kill: Kill) -> Result<()> {
+    let holder = cluster.start()?;
+    let survivor = cluster.other(holder);
+    let events = cluster.events(survivor)?;
+    let stages = fail_over(cluster, holder, survivor, kill, &events, LIMIT)?;
+    check_stages(cluster, &stages)?;
+    ensure!(cluster.holders()?.contains(&survivor), "the survivor lacks the address");
+
+    mend(cluster, holder, kill)?;
+    let owner = cluster.wait_whole()?;
+    clock::wait_for("one holder", LIMIT, || Ok((cluster.holders()? == [owner]).then_some(())))
+        .context("healing")?;
+    cluster.expect_service_from(owner)
+}
+
+#[test]
+fn the_agent_is_killed_and_its_link_is_cut() -> Result<()> {
+    scenario(Spec::default(), |cluster| fail_and_heal(cluster, Kill::Both))
+}
+
+#[test]
+fn the_link_alone_is_cut() -> Result<()> {
+    scenario(Spec::default(), |cluster| fail_and_heal(cluster, Kill::Link))
+}
+
+#[test]
+fn on_the_socket_path() -> Result<()> {
+    scenario(Spec { xdp: Xdp::Off, ..Spec::default() }, |cluster| {
+        fail_and_heal(cluster, Kill::Both)?;
+        let status = cluster.agent(0)?.status()?;
+        assert_eq!(status["xdp"]["eth0"], "socket");
+        Ok(())
+    })
+}
+
+#[test]
+fn the_owner_keeps_the_address_when_the_other_returns() -> Result<()> {
+    scenario(Spec::default(), |cluster| {
+        let holder = cluster.start()?;
+        let survivor = cluster.other(holder);
+        strike(cluster, holder, Kill::Both)?;
+        cluster.wait_service_from(survivor, LIMIT)?;
+        mend(cluster, holder, Kill::Both)?;
+        let whole_ns = clock::now_ns();
+        assert_eq!(cluster.wait_whole()?, survivor, "auto_failback is off");
+        clock::pause(cluster.spec().initdead)?;
+        let answers = cluster.client().answers_since(whole_ns);
+        assert!(answers.len() > 100, "only {} answers", answers.len());
+        assert!(answers.iter().all(|answer| usize::from(answer.node) == survivor), "the address moved");
+        Ok(())
+    })
+}
+
+#[test]
+fn an_orderly_stop_moves_the_address_without_waiting_for_the_deadtime() -> Result<()> {
+    let keepalive = Duration::from_millis(50);
+    scenario(Spec { keepalive, deadtime: LONG, initdead: LONG, ..Spec::default() }, |cluster| {
+        let holder = cluster.start()?;
+        let survivor = cluster.other(holder);
+        let events = cluster.events(survivor)?;
+        let stop_ns = clock::now_ns();
+        cluster.agent_mut(holder)?.stop(STOP)?;
+        cluster.wait_service_from(survivor, LIMIT)?;
+        let gap = cluster.client().longest_gap(stop_ns - 100_000_000).context("no answers")?;
+        assert!(gap.ms() < 2000.0, "{gap:?}");
+        assert!(clock::now_ns() < stop_ns + clock::ns(LONG), "slower than the deadtime");
+        // It said goodbye, and nobody waited for its silence.
+        let leaving = [("event", "peer"), ("peer", cluster.name(holder)), ("to", "leaving")];
+        assert!(events.find(stop_ns, &leaving).is_some(), "{:?}", events.since(stop_ns));
+        assert_eq!(cluster.holders()?, [survivor]);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_restarted_agent_has_a_higher_incarnation_and_disturbs_nobody() -> Result<()> {
+    scenario(Spec::default(), |cluster| {
+        let holder = cluster.start()?;
+        let other = cluster.other(holder);
+        let incarnation = |cluster: &Cluster| -> Result<u64> {
+            cluster.seen(holder, other)?["incarnation"].as_u64().context("no incarnation")
+        };
+        let first = incarnation(cluster)?;
+        let from_ns = clock::now_ns();
+        cluster.agent_mut(other)?.stop(STOP)?;
+        cluster.start_agent(other)?;
+        cluster.wait_whole()?;
+        let second = incarnation(cluster)?;
+        cluster.agent(other)?.kill()?;
+        cluster.agent_mut(other)?.reap(STOP)?;
+        cluster.start_agent(other)?;
+        assert_eq!(cluster.wait_whole()?, holder);
+        let third = incarnation(cluster)?;
+        assert!(first < second && second < third, "{first} {second} {third}");
+
+        let answers = cluster.client().answers_since(from_ns);
+        assert!(answers.len() > 100);
+        assert!(answers.iter().all(|answer| usize::from(answer.node) == holder), "somebody else answered");
+        assert_eq!(cluster.holders()?, [holder]);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_leftover_address_goes_before_the_new_agent_speaks() -> Result<()> {
+    scenario(Spec::default(), |cluster| {
+        let holder = cluster.start()?;
+        let survivor = cluster.other(holder);
+        strike(cluster, holder, Kill::Both)?;
+        cluster.wait_service_from(survivor, LIMIT)?;
+        assert_eq!(cluster.holders()?.len(), 2, "the killed agent's address must still be there");
+
+        let (lines, deleted) = mpsc::channel();
+        let mut monitor = cluster
+            .host(holder)?
+            .command("ip")
+            .args(["-o", "monitor", "address"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("cannot run ip monitor")?;
+        let stdout = monitor.stdout.take().context("no output")?;
+        let address = cluster.address()?.to_string();
+        std::thread::spawn(move || {
+            let found = BufReader::new(stdout)
+                .lines()
+                .map_while(std::result::Result::ok)
+                .find(|line| line.starts_with("Deleted") && line.contains(&address));
+            // Nobody listens when the test has failed already.
+            let _ = lines.send(found.map(|_| clock::now_ns()));
+        });
+        clock::pause(Duration::from_millis(200))?;
+        let start_ns = clock::now_ns();
+        mend(cluster, holder, Kill::Both)?;
+        let deleted_ns = deleted.recv_timeout(LIMIT)?.context("the monitor ended")?;
+        monitor.kill()?;
+        monitor.wait()?;
+        let beat = |kind: Kind| kind.is_heartbeat_of(u8::try_from(holder).unwrap_or(u8::MAX));
+        let first = clock::wait_for("its first heartbeat", LIMIT, || {
+            let beats = cluster
+                .capture(holder)?
+                .frames(start_ns, |frame| frame.direction == Direction::FromHost && beat(frame.kind));
+            Ok(beats.first().map(|frame| frame.at_ns))
+        })?;
+        // The deletion is seen through a process that reads netlink, the frame by the kernel's stamp.
+        assert!(
+            deleted_ns <= first + 50_000_000,
+            "spoke {} ms earlier",
+            clock::ms_between(first, deleted_ns)
+        );
+        assert_eq!(cluster.wait_whole()?, survivor);
+        assert_eq!(cluster.holders()?, [survivor]);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_node_that_starts_alone_serves_after_initdead_and_not_before() -> Result<()> {
+    scenario(Spec::default(), |cluster| {
+        let start_ns = clock::now_ns();
+        cluster.start_agent(1)?;
+        cluster.wait_service_from(1, LIMIT)?;
+        let answers = cluster.client().answers_since(start_ns);
+        let first = answers.first().context("no answer")?;
+        let waited = clock::ms_between(start_ns, first.sent_ns);
+        let initdead = cluster.spec().initdead.as_secs_f64() * 1e3;
+        assert!(waited >= initdead, "served after {waited} ms");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_flapping_link_leaves_one_holder() -> Result<()> {
+    scenario(Spec::default(), |cluster| {
+        let holder = cluster.start()?;
+        let port = Port { host: holder, bridge: 0 };
+        for _ in 0..5 {
+            cluster.network().cut(port)?;
+            clock::pause(cluster.spec().deadtime / 2)?;
+            cluster.network().heal(port)?;
+            clock::pause(cluster.spec().deadtime / 4)?;
+        }
+        let owner = cluster.wait_whole()?;
+        clock::wait_for("one holder", LIMIT, || Ok((cluster.holders()? == [owner]).then_some(())))
+    })
+}
