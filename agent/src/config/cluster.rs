@@ -38,6 +38,11 @@ impl Nodes {
         self.list.len()
     }
 
+    /// Whether every listed node has a usable name, so that a name that is not found is wrong.
+    pub(super) fn are_named(&self) -> bool {
+        !self.list.is_empty() && self.list.iter().all(|node| node.name.is_some())
+    }
+
     /// The node called `name`, by its place.
     pub(super) fn find(&self, name: &str) -> Option<NodeId> {
         let place =
@@ -76,7 +81,7 @@ pub(super) fn nodes(root: &Section<'_>, findings: &mut Findings<'_>) -> Nodes {
     let sections = root.tables("node", "[[node]]", &["name", "witness"], MAX_NODES, findings);
     if sections.is_empty() {
         let help = "add a [[node]] with name = \"HOST NAME\" for each node; [node] is not a list";
-        findings.missing(root.key_span("node"), "there is no [[node]]", help);
+        root.demand("node", "there is no [[node]]", help, findings);
     }
     let span = sections.first().map_or(0..0, Section::span);
     let mut list: Vec<Listed> = Vec::new();
@@ -119,9 +124,7 @@ pub(super) fn cluster(
     findings: &mut Findings<'_>,
 ) -> Option<Cluster> {
     let Some(section) = root.table("cluster", "[cluster]", &["name", "key_file", "node"], findings) else {
-        if !root.has("cluster") {
-            findings.missing(0..0, "there is no [cluster]", "add [cluster] with name = \"NAME\"");
-        }
+        root.demand("cluster", "there is no [cluster]", "add [cluster] with name = \"NAME\"", findings);
         return None;
     };
     let name = section.required("name", "web", findings);
@@ -140,7 +143,7 @@ fn me(section: &Section<'_>, nodes: &Nodes, hostname: &str, findings: &mut Findi
     if section.has("node") {
         let node = section.string("node", "alpha", findings)?;
         let id = nodes.find(node.value);
-        if id.is_none() && nodes.count() > 0 {
+        if id.is_none() && nodes.are_named() {
             let message = format!("this node, `{}`, is not in the list of nodes", node.value);
             findings.error(node.span, message, advice(node.value, &nodes.names()));
         }
@@ -148,7 +151,7 @@ fn me(section: &Section<'_>, nodes: &Nodes, hostname: &str, findings: &mut Findi
     }
     let short = hostname.split('.').next().unwrap_or(hostname);
     let id = nodes.find(hostname).or_else(|| nodes.find(short));
-    if id.is_none() && nodes.count() > 0 {
+    if id.is_none() && nodes.are_named() {
         let names = nodes.names();
         let example = names.first().copied().unwrap_or("alpha");
         findings.missing(

@@ -30,7 +30,7 @@ pub(super) fn groups(
 ) -> Vec<GroupSettings> {
     let keys = ["name", "prefer", "auto_failback", "resource"];
     let sections = root.tables("group", "[[group]]", &keys, MAX_GROUPS, findings);
-    if sections.is_empty() && !root.has("group") {
+    if sections.is_empty() && findings.is_sound() {
         findings.warn(
             0..0,
             "there is no [[group]]: the nodes watch each other and serve nothing",
@@ -96,8 +96,10 @@ fn prefer(section: &Section<'_>, nodes: &Nodes, findings: &mut Findings<'_>) -> 
     let mut prefer = Vec::new();
     for name in written.value {
         let Some(node) = nodes.find(name.value) else {
-            let message = format!("`prefer` names `{}`, which no [[node]] has as its name", name.value);
-            findings.error(name.span, message, advice(name.value, &owner_names));
+            if nodes.are_named() {
+                let message = format!("`prefer` names `{}`, which no [[node]] has as its name", name.value);
+                findings.error(name.span, message, advice(name.value, &owner_names));
+            }
             continue;
         };
         if nodes.is_witness(node) {

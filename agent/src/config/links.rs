@@ -8,7 +8,7 @@ use agent_common::ids::MAX_LINKS;
 
 use super::cluster::Nodes;
 use super::report::Findings;
-use super::section::{At, Section, advice};
+use super::section::{At, Section, advice, near};
 use super::value;
 use crate::settings::{Cast, LinkSettings};
 
@@ -42,9 +42,7 @@ impl Kind {
 
 pub(super) fn links(root: &Section<'_>, nodes: &Nodes, findings: &mut Findings<'_>) -> Vec<At<LinkSettings>> {
     let sections = root.tables("link", "[[link]]", KEYS, MAX_LINKS, findings);
-    if sections.is_empty() && !root.has("link") {
-        findings.missing(0..0, "there is no [[link]]", "add a [[link]] with type, interface and peers");
-    }
+    root.demand("link", "there is no [[link]]", "add a [[link]] with type, interface and peers", findings);
     let mut links: Vec<At<LinkSettings>> = Vec::new();
     for (id, section) in LinkId::all().zip(&sections) {
         if let Some(link) = link(id, section, nodes, findings) {
@@ -64,10 +62,8 @@ fn link(
     nodes: &Nodes,
     findings: &mut Findings<'_>,
 ) -> Option<LinkSettings> {
-    if !section.has("type") {
-        let help = "add type = \"ucast\", \"bcast\" or \"mcast\"";
-        findings.missing(section.span(), "[[link]] lacks `type`", help);
-    }
+    let help = "add type = \"ucast\", \"bcast\" or \"mcast\"";
+    section.demand("type", "[[link]] lacks `type`", help, findings);
     let kind = section.choice("type", &Kind::ALL, findings)?;
     if kind.value == Kind::Serial {
         let help = "remove the link, or use a network with type = \"ucast\", \"bcast\" or \"mcast\"";
@@ -108,19 +104,19 @@ fn foreign_keys(section: &Section<'_>, kind: Kind, findings: &mut Findings<'_>) 
 
 fn peers(section: &Section<'_>, nodes: &Nodes, findings: &mut Findings<'_>) -> Option<Vec<Option<IpAddr>>> {
     let example = "{ alpha = \"10.0.0.1\", beta = \"10.0.0.2\" }";
-    if !section.has("peers") {
-        findings.missing(
-            section.span(),
-            "a link of type \"ucast\" lacks `peers`",
-            format!("add peers = {example} with the address of every node"),
-        );
-    }
+    let help = format!("add peers = {example} with the address of every node");
+    section.demand("peers", "a link of type \"ucast\" lacks `peers`", help, findings);
     let map = section.map("peers", example, findings)?;
     let names = nodes.names();
     let mut addresses: Vec<Option<IpAddr>> = vec![None; nodes.count()];
     let mut first: Option<IpAddr> = None;
+    let mut misspelt: Vec<&str> = Vec::new();
     for name in map.keys() {
         let Some(node) = nodes.find(name.value) else {
+            misspelt.extend(near(name.value, &names));
+            if !nodes.are_named() {
+                continue;
+            }
             let message = format!("`peers` names `{}`, which no [[node]] has as its name", name.value);
             findings.error(name.span, message, advice(name.value, &names));
             continue;
@@ -142,7 +138,8 @@ fn peers(section: &Section<'_>, nodes: &Nodes, findings: &mut Findings<'_>) -> O
             *place = Some(address.value);
         }
     }
-    for name in names.iter().filter(|name| !name.is_empty() && !map.has(name)) {
+    let lacks = |name: &&&str| !name.is_empty() && !map.has(name) && !misspelt.contains(*name);
+    for name in names.iter().filter(lacks) {
         findings.error(
             section.key_span("peers"),
             format!("`peers` lacks node `{name}`"),

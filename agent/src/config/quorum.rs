@@ -80,13 +80,12 @@ fn two_node(
         );
     }
     let Some(At { value, span }) = tie_break else {
-        if !section.has("tie_break") {
-            findings.missing(
-                section.span(),
-                "policy \"two-node\" lacks `tie_break`",
-                "add tie_break = \"fence\", \"ping\" or \"always\"; docs/configuration.md says what each risks",
-            );
-        }
+        section.demand(
+            "tie_break",
+            "policy \"two-node\" lacks `tie_break`",
+            "add tie_break = \"fence\", \"ping\" or \"always\"; docs/configuration.md says what each risks",
+            findings,
+        );
         return None;
     };
     let (message, help) = match value {
@@ -135,13 +134,14 @@ fn change(
 ) -> Option<VoteChange> {
     let example = nodes.names().last().map_or_else(|| "+alpha".to_owned(), |name| format!("+{name}"));
     let Some(written) = section.string("change", &example, findings) else {
-        if number > 0 && !section.has("change") {
-            findings.missing(
-                section.key_span("number"),
+        if number > 0 {
+            section.demand(
+                "change",
                 format!("`number` is {number}, but `change` does not say which vote came or went"),
                 format!(
                     "add change = \"{example}\" for a node that was added, \"-NAME\" for one that was removed"
                 ),
+                findings,
             );
         }
         return None;
@@ -153,7 +153,7 @@ fn change(
     let span = written.span;
     if let Some(name) = written.value.strip_prefix('+') {
         let node = nodes.find(name);
-        if node.is_none() {
+        if node.is_none() && nodes.are_named() {
             let message = format!("`change` adds the vote of `{name}`, which no [[node]] has as its name");
             findings.error(span, message, advice(name, &nodes.names()));
         }

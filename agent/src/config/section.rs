@@ -30,6 +30,8 @@ pub(crate) struct Section<'t> {
     title: &'static str,
     table: &'t DeTable<'t>,
     span: Range<usize>,
+    /// Keys that something misspelt in the table was probably meant to be.
+    misspelt: Vec<String>,
 }
 
 impl<'t> Section<'t> {
@@ -41,13 +43,15 @@ impl<'t> Section<'t> {
         keys: &[&str],
         findings: &mut Findings<'_>,
     ) -> Self {
+        let mut misspelt = Vec::new();
         for key in table.keys() {
             let written: &str = key.get_ref();
             if !keys.contains(&written) {
                 findings.error(key.span(), format!("{title} has no key `{written}`"), advice(written, keys));
+                misspelt.extend(near(written, keys).map(|meant| (*meant).to_owned()));
             }
         }
-        Self { title, table, span }
+        Self { title, table, span, misspelt }
     }
 
     pub(crate) fn title(&self) -> &'static str {
@@ -70,6 +74,19 @@ impl<'t> Section<'t> {
 
     pub(crate) fn keys(&self) -> impl Iterator<Item = At<&'t str>> {
         self.table.keys().map(|key| At::new(key.get_ref().as_ref(), key.span()))
+    }
+
+    /// Reports that the table lacks `key`, unless it is there or a misspelt one was reported in its place.
+    pub(crate) fn demand(
+        &self,
+        key: &str,
+        message: impl Into<String>,
+        help: impl Into<String>,
+        findings: &mut Findings<'_>,
+    ) {
+        if !self.has(key) && !self.misspelt.iter().any(|meant| meant == key) {
+            findings.missing(self.span(), message, help);
+        }
     }
 
     fn get(&self, key: &str) -> Option<&'t Spanned<DeValue<'t>>> {
@@ -111,13 +128,8 @@ impl<'t> Section<'t> {
         example: &str,
         findings: &mut Findings<'_>,
     ) -> Option<At<&'t str>> {
-        if !self.has(key) {
-            findings.missing(
-                self.span(),
-                format!("{} lacks `{key}`", self.title),
-                format!("add {key} = \"{example}\""),
-            );
-        }
+        let message = format!("{} lacks `{key}`", self.title);
+        self.demand(key, message, format!("add {key} = \"{example}\""), findings);
         self.string(key, example, findings)
     }
 
@@ -139,7 +151,16 @@ impl<'t> Section<'t> {
         let found = self.get(key)?;
         integer(found, bounds.clone()).map(|value| At::new(value, found.span())).or_else(|| {
             let expected = format!("a whole number from {} to {}", bounds.start(), bounds.end());
-            let message = format!("`{key}` in {} is not {expected}", self.title);
+            let written = match found.get_ref() {
+                DeValue::Integer(number) => number.to_string(),
+                DeValue::String(_)
+                | DeValue::Float(_)
+                | DeValue::Boolean(_)
+                | DeValue::Datetime(_)
+                | DeValue::Array(_)
+                | DeValue::Table(_) => article(found.get_ref().type_str()),
+            };
+            let message = format!("`{key}` in {} is {written}", self.title);
             findings.error(found.span(), message, format!("write {expected}"));
             None
         })
@@ -272,7 +293,7 @@ impl<'t> Section<'t> {
     pub(crate) fn map(&self, key: &str, example: &str, findings: &mut Findings<'_>) -> Option<Section<'t>> {
         let found = self.get(key)?;
         if let Some(table) = found.get_ref().as_table() {
-            return Some(Self { title: "peers", table, span: found.span() });
+            return Some(Self { title: "peers", table, span: found.span(), misspelt: Vec::new() });
         }
         self.wrong_type(key, found, &format!("a table, as in {key} = {example}"), findings);
         None
@@ -318,14 +339,17 @@ fn integer(found: &Spanned<DeValue<'_>>, bounds: RangeInclusive<u64>) -> Option<
     bounds.contains(&value).then_some(value)
 }
 
+/// The word that a misspelt one was probably meant to be.
+pub(crate) fn near<'k, W: AsRef<str>>(written: &str, known: &'k [W]) -> Option<&'k W> {
+    let distance = |word: &W| strsim::damerau_levenshtein(written, word.as_ref());
+    let nearest = known.iter().min_by_key(|word| distance(word))?;
+    let tolerance = (nearest.as_ref().chars().count() / 3).max(1);
+    (distance(nearest) <= tolerance && !nearest.as_ref().is_empty()).then_some(nearest)
+}
+
 /// "did you mean", or the list of what is possible.
 pub(crate) fn advice(written: &str, known: &[impl AsRef<str> + Display]) -> String {
-    let near = known
-        .iter()
-        .map(|word| (strsim::damerau_levenshtein(written, word.as_ref()), word))
-        .min_by_key(|(distance, _)| *distance)
-        .filter(|(distance, word)| *distance <= word.as_ref().len().div_ceil(3));
-    if let Some((_, word)) = near {
+    if let Some(word) = near(written, known) {
         return format!("did you mean `{word}`?");
     }
     let list: Vec<String> = known.iter().map(|word| format!("`{word}`")).collect();
