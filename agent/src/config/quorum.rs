@@ -72,7 +72,9 @@ fn two_node(
             message,
             "write policy = \"majority\", which needs no tie-break with three or more",
         );
-    } else if nodes.ids().any(|node| nodes.is_witness(node)) {
+        return None;
+    }
+    if nodes.ids().any(|node| nodes.is_witness(node)) {
         findings.error(
             place,
             "policy \"two-node\" with a witness leaves only one node that can serve",

@@ -157,7 +157,7 @@ fn one_mistake_gives_one_error() {
         (timing("keepalive = true"), "keepalive = true", "not an interval"),
         (timing("warntime = \"50ms\""), "warntime", "never warn"),
         (timing("initdead = \"40ms\""), "initdead", "below deadtime"),
-        (with("\"two-node\"", "\"three-node\""), "three-node", "did you mean `two-node`?"),
+        (with("\"two-node\"", "\"three-node\""), "three-node", "possible are `majority`"),
         (with("\"two-node\"", "\"majority\""), "tie_break = ", "needs no `tie_break`"),
         (with("tie_break = \"always\"", ""), "[quorum]", "lacks `tie_break`"),
         (with("tie_break = \"always\"", "tie_break = \"coin\""), "coin", "possible are"),
