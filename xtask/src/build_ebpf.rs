@@ -8,6 +8,8 @@ use anyhow::{Context, Result};
 use crate::{cargo, privilege::Privilege, progress, setup, shell, workspace::Workspace};
 
 const PACKAGE: &str = "agent-ebpf";
+/// Programs for tests and benchmarks; each becomes an object beside the product's.
+const EXTRAS: [&str; 2] = ["xbeat-selftest", "xbeat-bench"];
 /// BTF for maps, functions and lines; the instruction set of 5.10 kernels on every architecture.
 const RUSTFLAGS: &str = "-C link-arg=--btf -C debuginfo=2 -C target-cpu=v2";
 
@@ -48,8 +50,11 @@ pub(crate) fn build(workspace: &Workspace, features: &[String]) -> Result<()> {
     linker.apply(&mut command);
     cargo::run("building the eBPF object", &mut command)?;
 
-    let built = workspace.ebpf_target().join(setup::EBPF_TARGET).join("release").join(PACKAGE);
-    let size = publish(&built, &workspace.object())?;
+    let built = workspace.ebpf_target().join(setup::EBPF_TARGET).join("release");
+    for extra in EXTRAS {
+        publish(&built.join(extra), &workspace.object().with_file_name(format!("{extra}.bpf.o")))?;
+    }
+    let size = publish(&built.join(PACKAGE), &workspace.object())?;
     progress::found("eBPF object", &format!("{}, {size} bytes", workspace.object().display()));
     Ok(())
 }

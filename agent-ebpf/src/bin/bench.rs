@@ -1,0 +1,63 @@
+//! A program for the benchmark only. A test-run repeats one packet, and the product refuses a heartbeat that it has
+//! heard; so this wrapper takes the sender's window back before it calls the product's own handler, and each repetition
+//! is a steady heartbeat, above everything heard and with no news. Taking back costs a lookup and three stores.
+#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+
+#[cfg(target_arch = "bpf")]
+#[path = "../digest.rs"]
+mod digest;
+#[cfg(target_arch = "bpf")]
+#[path = "../heartbeat.rs"]
+mod heartbeat;
+#[cfg(target_arch = "bpf")]
+#[path = "../maps.rs"]
+mod maps;
+#[cfg(target_arch = "bpf")]
+#[path = "../parse.rs"]
+mod parse;
+#[cfg(target_arch = "bpf")]
+#[path = "../time.rs"]
+mod time;
+
+#[cfg(target_arch = "bpf")]
+mod program {
+    use agent_common::NodeId;
+    use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
+
+    use crate::{heartbeat, heartbeat::Verdict, maps};
+
+    /// Whose heartbeats the benchmark sends, on link 0.
+    const SENDER: u8 = 1;
+
+    /// Handles a heartbeat of [`SENDER`] as if it had not been heard.
+    #[xdp]
+    fn bench_accepted(ctx: XdpContext) -> u32 {
+        let Some(sender) = NodeId::new(SENDER) else { return xdp_action::XDP_ABORTED };
+        let Ok(window) = maps::window(sender) else { return xdp_action::XDP_ABORTED };
+        // SAFETY: from the map, and the benchmark runs on one processor.
+        let window = unsafe { &mut (*window).window };
+        window.top = 0;
+        window.links[0].top = 0;
+        window.links[0].bits = 0;
+        match heartbeat::handle(&ctx) {
+            Verdict::Heard => xdp_action::XDP_DROP,
+            Verdict::Foreign => xdp_action::XDP_PASS,
+            Verdict::Refused(reason) if reason.passes() => xdp_action::XDP_PASS,
+            Verdict::Refused(_) => xdp_action::XDP_ABORTED,
+        }
+    }
+
+    /// Reaching it makes the verifier refuse the program.
+    #[panic_handler]
+    fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+        loop {}
+    }
+
+    /// As of the product's programs.
+    #[unsafe(link_section = "license")]
+    #[unsafe(no_mangle)]
+    static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+}
+
+#[cfg(not(target_arch = "bpf"))]
+fn main() {}
