@@ -1,21 +1,159 @@
-//! Starts the agent's threads and waits for their end.
+//! `xbeat run`: from a configuration to a node that takes part. The order is the point: attach XDP, since that may take
+//! a link down for a moment; remove what a killed predecessor left; only then the first frame.
 
-use thiserror::Error;
+mod network;
+mod notify;
+mod queues;
+mod stand_in;
+mod threads;
 
-use crate::settings::Settings;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-/// Why the agent ended otherwise than in order.
-#[derive(Debug, Error)]
+use agent_common::GroupId;
+use agent_core::{Config, config};
+use nix::errno::Errno;
+use tracing::{info, warn};
+
+use crate::generation::{self, GenerationError};
+use crate::io::xdp::LoadError;
+use crate::keys::{self, KeyError};
+use crate::rt::sender::Sender;
+use crate::rt::{self, clock, sched};
+use crate::settings::{GroupSettings, Settings};
+use crate::stats::Stats;
+use crate::takeover::netlink::{Notifications, Requests};
+use crate::takeover::packet::PacketSocket;
+use crate::takeover::{Takeover, leftovers};
+
+/// Why the agent did not start or had to end. No address of a group is served then.
+#[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The realtime half is not in this build.
-    #[error("this build has no realtime half")]
-    Absent,
+    /// The key file.
+    #[error("the keys could not be loaded")]
+    Keys(#[from] KeyError),
+    /// The incarnation.
+    #[error("this node has no incarnation")]
+    Generation(#[from] GenerationError),
+    /// The interfaces could not be listed.
+    #[error("the network interfaces could not be listed")]
+    Interfaces(#[source] std::io::Error),
+    /// No link can be used.
+    #[error("none of the links can be used: see the warnings above")]
+    NoLink,
+    /// No link can be used, for want of privilege.
+    #[error("none of the links can be used: run it as root, or give it CAP_NET_BIND_SERVICE and CAP_NET_RAW")]
+    NotPermitted(#[source] std::io::Error),
+    /// A socket or descriptor of the agent's own.
+    #[error("{what} could not be made")]
+    Descriptor {
+        /// What it is for.
+        what: &'static str,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A thread.
+    #[error("thread {name} could not be started")]
+    Thread {
+        /// Its name.
+        name: &'static str,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A thread ended by a defect; the addresses were withdrawn.
+    #[error("thread {0} ended by a defect and the addresses were withdrawn: please report what is above")]
+    Defect(&'static str),
+    /// The timer of the rt thread failed; the addresses were withdrawn.
+    #[error("the timer could not be set, and the addresses were withdrawn")]
+    Timer(#[source] std::io::Error),
+    /// The node could not start over after a peer had shown a later life of it; the addresses were withdrawn.
+    #[error("this node must start over with incarnation {incarnation}, and cannot")]
+    StartOver {
+        /// The incarnation.
+        incarnation: u64,
+        /// Why not.
+        #[source]
+        source: LoadError,
+    },
 }
 
-/// Runs the agent until it has left the cluster.
+/// Runs the agent until it is told to stop.
 ///
 /// # Errors
-/// It could not start, or a thread failed.
-pub fn run(_settings: Settings) -> Result<(), RunError> {
-    Err(RunError::Absent)
+/// See [`RunError`].
+pub fn run(settings: Settings) -> Result<(), RunError> {
+    sched::limit_arenas();
+    let settings = Arc::new(settings);
+    let stats = Arc::new(Stats::default());
+    let keyring = keys::load(&settings.key_file)?;
+    let incarnation = generation::next(&settings.runtime, clock::wall_ns() / 1_000_000)?;
+    let network = network::bring_up(&settings, &keyring, incarnation)?;
+    let mut requests = Requests::open().map_err(descriptor("the socket for addresses"))?;
+    leftovers::remove(&settings, &mut requests);
+    let notifications = Notifications::open().map_err(descriptor("the socket for changes of addresses"))?;
+    let packets = PacketSocket::open()
+        .inspect_err(|errno| warn!("addresses will not be announced: {errno} (it needs CAP_NET_RAW)"))
+        .ok();
+
+    let (rt_queues, takeover_queues, ends) = queues::make(&settings)?;
+    let takeover = Takeover::new(&settings, requests, notifications, packets, takeover_queues, Arc::clone(&stats));
+    let parts = rt::Parts {
+        config: core_config(&settings, incarnation),
+        kernel: network.kernel,
+        receiver: network.receiver,
+        paths: network.paths,
+        sender: Sender::new(settings.cluster_id, micros(settings.timing.keepalive), &keyring),
+        queues: rt_queues,
+        stats: Arc::clone(&stats),
+    };
+    let control = ends.into_control(&settings, &stats, network.view, network.modes);
+    lock_memory(&settings, &stats);
+    let (me, cluster) = (settings.node_name(settings.me), &settings.cluster);
+    info!("node {me} joins cluster {cluster} with incarnation {incarnation}");
+    threads::run(&settings, parts, takeover, control)
+}
+
+fn lock_memory(settings: &Settings, stats: &Stats) {
+    if !settings.runtime.realtime {
+        return;
+    }
+    match sched::lock_memory() {
+        Ok(()) => stats.memory_locked.store(1, Ordering::Relaxed),
+        Err(errno) => {
+            warn!("memory is not locked: {errno} (LimitMEMLOCK=infinity in the unit, or CAP_IPC_LOCK)");
+        }
+    }
+}
+
+fn micros(span: Duration) -> u32 {
+    u32::try_from(span.as_micros()).unwrap_or(u32::MAX)
+}
+
+fn descriptor(what: &'static str) -> impl Fn(Errno) -> RunError {
+    move |errno| RunError::Descriptor { what, source: errno.into() }
+}
+
+/// What the core must know, ids instead of names.
+fn core_config(settings: &Settings, incarnation: u64) -> Config {
+    let wall_ms = clock::wall_ns() / 1_000_000;
+    let keepalive = settings.timing.keepalive;
+    let group = |group: &GroupSettings| config::GroupConfig {
+        prefer: group.prefer.clone(),
+        auto_failback: group.auto_failback,
+        resources: u8::try_from(group.addresses.len()).unwrap_or(u8::MAX),
+    };
+    Config {
+        me: settings.me,
+        incarnation,
+        wall_ms_at_zero: wall_ms.saturating_sub(clock::now().0 / 1_000_000),
+        seed: incarnation ^ u64::from(settings.me.raw()),
+        timing: settings.timing,
+        nodes: settings.nodes.iter().map(|node| config::NodeConfig { witness: node.witness }).collect(),
+        links: settings.links.iter().map(|link| config::LinkConfig { id: link.id, keepalive }).collect(),
+        quorum: settings.quorum,
+        groups: settings.groups.iter().zip(GroupId::all()).map(|(settings, _)| group(settings)).collect(),
+    }
 }

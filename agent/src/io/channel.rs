@@ -40,6 +40,13 @@ pub struct ChannelError {
     errno: Errno,
 }
 
+impl ChannelError {
+    /// Whether more privilege would have helped.
+    pub fn is_denied(&self) -> bool {
+        self.errno == Errno::EPERM || self.errno == Errno::EACCES
+    }
+}
+
 /// What an operator can do about it.
 fn remedy(errno: Errno) -> &'static str {
     if errno == Errno::EADDRINUSE {

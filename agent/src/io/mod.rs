@@ -3,6 +3,8 @@
 
 pub mod channel;
 pub mod counters;
+pub mod datagram;
+pub mod foreign;
 pub mod interface;
 pub mod merge;
 pub mod paths;

@@ -46,6 +46,16 @@ pub enum PathError {
     Socket(#[from] ChannelError),
 }
 
+impl PathError {
+    /// Whether more privilege would have helped.
+    pub fn is_denied(&self) -> bool {
+        match self {
+            Self::Socket(error) => error.is_denied(),
+            Self::NoInterface(_) | Self::NoBroadcast(_) | Self::NotOnLink => false,
+        }
+    }
+}
+
 impl Arrival {
     /// Where frames of `link` arrive, given its interface.
     ///

@@ -5,6 +5,7 @@
 //! its addresses, this thread removes them: nothing serves without a heartbeat.
 
 pub mod announce;
+pub mod leftovers;
 pub mod message;
 pub mod netlink;
 pub mod packet;

@@ -1,0 +1,73 @@
+//! Whose XDP program is on an interface already. Ours is never put in the place of somebody else's.
+
+use std::os::fd::AsRawFd;
+
+use aya::programs::loaded_programs;
+use netlink_packet_core::{NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{LinkAttribute, LinkMessage, LinkXdp};
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send, setsockopt, socket, sockopt,
+};
+use nix::sys::time::TimeVal;
+
+/// A link's description, attributes and all, fits.
+const BUFFER_LEN: usize = 32 * 1024;
+const ANSWER_TIMEOUT_S: i64 = 3;
+
+/// The program on the interface with `index`, described for an operator; `None` when there is none.
+///
+/// # Errors
+/// The kernel did not say.
+pub fn program_on(index: u32) -> Result<Option<String>, Errno> {
+    let answer = ask(index)?;
+    let attributes = match answer.payload {
+        NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => link.attributes,
+        _ => return Err(Errno::EBADMSG),
+    };
+    Ok(attributes.iter().find_map(program_id).map(describe))
+}
+
+fn ask(index: u32) -> Result<NetlinkMessage<RouteNetlinkMessage>, Errno> {
+    let socket = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkRoute)?;
+    bind(socket.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
+    setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::new(ANSWER_TIMEOUT_S, 0))?;
+    let mut link = LinkMessage::default();
+    link.header.index = index;
+    let mut header = NetlinkHeader::default();
+    header.flags = NLM_F_REQUEST;
+    let payload = NetlinkPayload::from(RouteNetlinkMessage::GetLink(link));
+    let mut message = NetlinkMessage::new(header, payload);
+    message.finalize();
+    let mut buffer = vec![0; BUFFER_LEN.max(message.buffer_len())];
+    message.serialize(&mut buffer);
+    send(socket.as_raw_fd(), buffer.get(..message.buffer_len()).unwrap_or(&[]), MsgFlags::empty())?;
+    let length = recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
+    NetlinkMessage::deserialize(buffer.get(..length).unwrap_or(&[])).map_err(|_| Errno::EBADMSG)
+}
+
+fn program_id(attribute: &LinkAttribute) -> Option<u32> {
+    let LinkAttribute::Xdp(details) = attribute else { return None };
+    details.iter().find_map(|detail| match detail {
+        LinkXdp::ProgId(id) | LinkXdp::DrvProgId(id) | LinkXdp::SkbProgId(id) | LinkXdp::HwProgId(id) => Some(*id),
+        _ => None,
+    })
+}
+
+fn describe(id: u32) -> String {
+    let known = loaded_programs().filter_map(Result::ok).find(|program| program.id() == id);
+    match known.as_ref().and_then(|program| program.name_as_str()) {
+        Some(name) => format!("'{name}' (id {id})"),
+        None => format!("id {id}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn loopback_has_no_program() {
+        let lo = crate::io::interface::look_up("lo").expect("interfaces").expect("every machine has lo");
+        assert_eq!(super::program_on(lo.index), Ok(None));
+    }
+}

@@ -1,0 +1,82 @@
+//! What the core asks for, done: one arm for each action. Effects that can fail come back as events.
+
+use std::sync::atomic::Ordering;
+
+use agent_common::{GroupId, LinkId};
+use agent_core::{Action, Change, Event, Failure, Instant, PeerState, ResourceRef, Transition};
+
+use super::Rt;
+use crate::bridge::Note;
+use crate::takeover::{Job, Task, wake};
+
+impl Rt {
+    /// Drains the core's actions; what failed on the way is told when they are through.
+    pub(super) fn perform(&mut self, now: Instant) {
+        let mut unsent = 0;
+        while let Some(action) = self.node.poll_action() {
+            match action {
+                Action::Send { links } => unsent |= self.send(links),
+                Action::Acquire { resource, attempt } => self.order(resource, Task::Acquire { attempt }, now),
+                Action::Release { resource, attempt } => self.order(resource, Task::Release { attempt }, now),
+                Action::Announce { resource } => self.order(resource, Task::Announce, now),
+                // No watchdog is opened yet.
+                Action::PetWatchdog => {}
+                Action::Transition(transition) => self.tell(transition),
+                Action::Finished => self.finished = true,
+            }
+        }
+        for link in LinkId::all().filter(|link| unsent & 1 << link.raw() != 0) {
+            self.node.handle(Event::SendFailed { link }, now);
+        }
+    }
+
+    fn send(&mut self, links: u8) -> u8 {
+        let parts = &mut self.parts;
+        parts.sender.send(self.node.outgoing(), links, &parts.paths, &parts.stats)
+    }
+
+    /// Hands a job to the takeover thread. Its queue holds a job for every resource there can be; should it be full all
+    /// the same, the effect has failed and the core tries again.
+    fn order(&mut self, resource: ResourceRef, task: Task, now: Instant) {
+        let queues = &mut self.parts.queues;
+        if queues.jobs.push(Job { resource, task, decided: now }).is_ok() {
+            wake(&queues.jobs_ready);
+            return;
+        }
+        self.parts.stats.dropped.fetch_add(1, Ordering::Relaxed);
+        let result = Err(Failure::TimedOut);
+        match task {
+            Task::Acquire { attempt } => self.node.handle(Event::Acquired { resource, attempt, result }, now),
+            Task::Release { attempt } => self.node.handle(Event::Released { resource, attempt, result }, now),
+            Task::Announce => {}
+        }
+    }
+
+    fn tell(&mut self, transition: Transition) {
+        self.changed = true;
+        if let Change::Peer { to: PeerState::Dead, silent, deadtime, .. } = transition.what
+            && silent > deadtime
+        {
+            self.parts.stats.overshoot.record(silent.saturating_sub(deadtime));
+        }
+        if self.parts.queues.notes.push(Note::Transition(transition)).is_err() {
+            self.parts.stats.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        self.noted = true;
+    }
+
+    /// Orders every address to be deleted, held or not.
+    pub(super) fn withdraw_all(&mut self, now: Instant) {
+        for place in 0..self.parts.config.groups.len() {
+            let Some((group, count)) = GroupId::all().nth(place).zip(self.resources_of(place)) else { continue };
+            for index in 0..count {
+                // The attempt belongs to no action of the node that begins now: its result is ignored.
+                self.order(ResourceRef { group, index }, Task::Release { attempt: u32::MAX }, now);
+            }
+        }
+    }
+
+    fn resources_of(&self, group: usize) -> Option<u8> {
+        self.parts.config.groups.get(group).map(|group| group.resources)
+    }
+}

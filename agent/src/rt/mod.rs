@@ -1,0 +1,274 @@
+//! The rt thread: owns the core, sends, reads the peers' slots, decides. A round is: drain every input, re-read the
+//! slots, judge, act, sleep until the core's next deadline.
+//!
+//! In the loop there is no file, no log, no lock and no allocation. What others must know leaves by bounded queues.
+
+pub mod clock;
+pub mod execute;
+pub mod readings;
+pub mod sched;
+pub mod sender;
+pub mod waker;
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use agent_core::{Config, Event, Instant, Node, Operator, Snapshot};
+use nix::errno::Errno;
+use nix::sys::eventfd::EventFd;
+
+use crate::bridge::{Command, Note};
+use crate::io::paths::Paths;
+use crate::io::receiver::Receiver;
+use crate::io::xdp::Kernel;
+use crate::stats::Stats;
+use crate::takeover::{Happened, Job, Outcome};
+
+use readings::{Look, Readings, Sources};
+use sender::Sender;
+use waker::{Source, Waker, Woken};
+
+/// Between two snapshots, unless something changed.
+const SNAPSHOT_EVERY: Duration = Duration::from_millis(50);
+/// News taken from the ring in one round. What each says is read from the slot; the ring only wakes.
+const NEWS_MAX: usize = 1024;
+
+/// Why the loop ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Everything is released and told.
+    Finished,
+    /// A peer knows a later life of this node: it must start over with this incarnation.
+    Outlived(u64),
+    /// The timer could not be set: without it nothing is on time.
+    NoTimer(Errno),
+}
+
+/// The thread's ends of its queues.
+pub struct Queues {
+    /// To the takeover thread.
+    pub jobs: rtrb::Producer<Job>,
+    /// Wakes it.
+    pub jobs_ready: Arc<EventFd>,
+    /// From the takeover thread.
+    pub outcomes: rtrb::Consumer<Outcome>,
+    /// Woken by it.
+    pub outcomes_ready: Arc<EventFd>,
+    /// From the control thread.
+    pub commands: rtrb::Consumer<Command>,
+    /// Woken by it.
+    pub commands_ready: OwnedFd,
+    /// To the control thread.
+    pub notes: rtrb::Producer<Note>,
+    /// Wakes it.
+    pub notes_ready: OwnedFd,
+    /// Newest snapshot.
+    pub snapshots: triple_buffer::Input<Snapshot>,
+}
+
+/// What the thread works with.
+pub struct Parts {
+    /// The core's configuration.
+    pub config: Config,
+    /// XDP, if any interface carries it.
+    pub kernel: Option<Kernel>,
+    /// The socket path.
+    pub receiver: Receiver,
+    /// The links.
+    pub paths: Paths,
+    /// Signs and sends.
+    pub sender: Sender,
+    /// Queues.
+    pub queues: Queues,
+    /// Counters.
+    pub stats: Arc<Stats>,
+}
+
+/// The thread's state.
+pub struct Rt {
+    node: Node,
+    readings: Readings,
+    parts: Parts,
+    waker: Waker,
+    published: Instant,
+    /// Something happened that the next snapshot must show.
+    changed: bool,
+    /// Notes were queued since the control thread was last woken.
+    noted: bool,
+    finished: bool,
+}
+
+impl Rt {
+    /// Puts the thread's state together; nothing is sent. Everything is allocated here.
+    ///
+    /// # Errors
+    /// The kernel gave no descriptors.
+    pub fn new(mut parts: Parts) -> Result<Self, Errno> {
+        let now = clock::now();
+        let node = Node::new(&parts.config, now);
+        let readings = Readings::new(parts.config.nodes.len(), parts.config.me);
+        // All three buffers get their size here, so that publishing allocates nothing.
+        for _ in 0..3 {
+            node.snapshot_into(parts.queues.snapshots.input_buffer_mut(), now);
+            parts.queues.snapshots.publish();
+        }
+        let waker = Waker::new()?;
+        waker.watch(&parts.queues.commands_ready, Source::Thread, true)?;
+        waker.watch(&*parts.queues.outcomes_ready, Source::Thread, true)?;
+        if let Some(kernel) = &parts.kernel {
+            waker.watch(kernel.news.as_fd(), Source::Receive, true)?;
+        }
+        for socket in parts.paths.sockets().iter().filter(|socket| socket.receives) {
+            waker.watch(socket.channel.as_fd(), Source::Receive, false)?;
+        }
+        Ok(Self {
+            node,
+            readings,
+            parts,
+            waker,
+            published: now,
+            changed: false,
+            noted: false,
+            finished: false,
+        })
+    }
+
+    /// Works until the core says that it is done.
+    pub fn run(&mut self) -> Ended {
+        let mut woken = Woken::default();
+        loop {
+            self.round(woken);
+            if self.finished {
+                return Ended::Finished;
+            }
+            if let Some(incarnation) = self.node.outlived_by() {
+                return Ended::Outlived(incarnation);
+            }
+            if let Err(errno) = self.rearm() {
+                return Ended::NoTimer(errno);
+            }
+            woken = self.waker.wait();
+        }
+    }
+
+    /// One round. Nothing in it blocks, and nothing allocates.
+    pub fn round(&mut self, woken: Woken) {
+        let now = clock::now();
+        self.account(woken, now);
+        self.drain_threads(now);
+        let read_at = self.drain_frames();
+        self.feed(read_at, now);
+        self.node.handle_timeout(now);
+        self.perform(now);
+        self.publish(now);
+    }
+
+    /// This node starts over with a higher incarnation: all that it held is given back, all that it knew forgotten.
+    ///
+    /// # Errors
+    /// The kernel's map could not be written.
+    pub fn start_over(&mut self, incarnation: u64) -> Result<(), crate::io::xdp::LoadError> {
+        let now = clock::now();
+        self.withdraw_all(now);
+        self.parts.config.incarnation = incarnation;
+        self.parts.receiver.set_incarnation(incarnation);
+        if let Some(kernel) = &mut self.parts.kernel {
+            kernel.set_incarnation(incarnation)?;
+        }
+        self.node = Node::new(&self.parts.config, now);
+        self.changed = true;
+        Ok(())
+    }
+
+    fn rearm(&mut self) -> Result<(), Errno> {
+        let due = self.node.poll_timeout();
+        // An expired timer does not fire again by itself, even for the same moment.
+        if due != self.waker.armed() || due <= clock::now() { self.waker.arm(due) } else { Ok(()) }
+    }
+
+    fn account(&self, woken: Woken, now: Instant) {
+        let stats = &self.parts.stats;
+        stats.wakeups.fetch_add(1, Ordering::Relaxed);
+        if woken.receive {
+            stats.receive_wakeups.fetch_add(1, Ordering::Relaxed);
+        }
+        if woken.timer {
+            stats.lateness.record(now.since(self.waker.armed()));
+        }
+    }
+
+    /// Results and commands of the other threads.
+    fn drain_threads(&mut self, now: Instant) {
+        while let Ok(Outcome { resource, what }) = self.parts.queues.outcomes.pop() {
+            let event = match what {
+                Happened::Acquired { attempt, result } => Event::Acquired { resource, attempt, result },
+                Happened::Released { attempt, result } => Event::Released { resource, attempt, result },
+                Happened::Vanished => Event::Vanished { resource },
+                Happened::Found => Event::Found { resource },
+            };
+            self.node.handle(event, now);
+            self.perform(now);
+        }
+        while let Ok(command) = self.parts.queues.commands.pop() {
+            match command {
+                Command::Leave => {
+                    self.node.handle(Event::Operator(Operator::Leave), now);
+                    self.perform(now);
+                }
+                Command::Keys(keyring) => {
+                    self.parts.sender.set_keys(&keyring);
+                    self.parts.receiver.set_keys(&keyring);
+                }
+            }
+        }
+    }
+
+    /// Takes what arrived. Returns the moment up to which everything that arrived is in the slots.
+    fn drain_frames(&mut self) -> Instant {
+        let parts = &mut self.parts;
+        if let Some(kernel) = &mut parts.kernel {
+            let mut taken = 0;
+            while taken < NEWS_MAX && kernel.news.next().is_some() {
+                taken += 1;
+            }
+        }
+        let now = clock::now();
+        let complete = parts.receiver.drain(parts.paths.sockets(), &parts.stats);
+        now.min(complete)
+    }
+
+    /// Tells the core of every slot that changed, and of every slot on which a verdict hangs now.
+    fn feed(&mut self, read_at: Instant, now: Instant) {
+        for place in 0..self.readings.len() {
+            let sources = Sources {
+                kernel: self.parts.kernel.as_ref().map(|kernel| &kernel.slots),
+                socket: &self.parts.receiver,
+            };
+            let look = self.readings.look(place, sources, read_at);
+            let Some(reading) = self.readings.get(place) else { continue };
+            let due = || self.node.peer_deadline(reading.beat.node).is_some_and(|at| at <= now);
+            if look == Look::Changed || (look == Look::Same && due()) {
+                self.node.handle(Event::Reading(reading), now);
+                self.perform(now);
+            }
+        }
+    }
+
+    /// Shows the control thread what the core thinks, now and then and after every change; and wakes it for notes.
+    fn publish(&mut self, now: Instant) {
+        let queues = &mut self.parts.queues;
+        if self.changed || now.since(self.published) >= SNAPSHOT_EVERY {
+            self.node.snapshot_into(queues.snapshots.input_buffer_mut(), now);
+            queues.snapshots.publish();
+            self.published = now;
+            self.changed = false;
+        }
+        if self.noted {
+            // A full counter means that the reader has been woken already.
+            let _ = nix::unistd::write(&queues.notes_ready, &1u64.to_ne_bytes());
+            self.noted = false;
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! How the kernel runs the realtime threads: SCHED_DEADLINE where it is admitted, else SCHED_FIFO, else as any other;
+//! memory that is not paged out. Everything is best effort: each answer says what was reached.
+
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
+use nix::unistd::Pid;
+
+use crate::settings::{RuntimeSettings, Scheduling};
+
+/// glibc's arenas for small memory: the realtime threads need none of their own.
+const ARENAS_MAX: i32 = 1;
+/// Stack that is touched before the loop starts.
+const PREFAULT_STACK: usize = 128 * 1024;
+/// Bounds of the period in which SCHED_DEADLINE grants its runtime.
+const PERIOD_MIN: Duration = Duration::from_millis(1);
+const PERIOD_MAX: Duration = Duration::from_millis(10);
+/// Part of a period that the rt thread may run: far above what it needs, and little enough to be admitted beside others.
+const RUNTIME_PART: u32 = 5;
+
+/// What a thread got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Granted {
+    /// Ordinary scheduling.
+    Plain,
+    /// SCHED_FIFO.
+    Fifo,
+    /// SCHED_DEADLINE.
+    Deadline,
+}
+
+impl Granted {
+    /// As [`crate::stats::Stats::scheduling`] has it.
+    pub const fn code(self) -> u32 {
+        match self {
+            Self::Plain => 0,
+            Self::Fifo => 1,
+            Self::Deadline => 2,
+        }
+    }
+}
+
+/// What a thread got, and what it was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// What it got.
+    pub granted: Granted,
+    /// Why not SCHED_DEADLINE, if that was tried.
+    pub deadline: Option<Errno>,
+    /// Why not SCHED_FIFO, if that was tried.
+    pub fifo: Option<Errno>,
+    /// Why it is not pinned, if that was tried.
+    pub affinity: Option<Errno>,
+}
+
+/// Makes the calling thread the rt thread, which wakes at least every `keepalive`.
+pub fn rt_thread(runtime: &RuntimeSettings, keepalive: Duration) -> Outcome {
+    let mut outcome = Outcome { granted: Granted::Plain, deadline: None, fifo: None, affinity: None };
+    prefault_stack();
+    // For a thread without a realtime class; timers of realtime threads have no slack.
+    let _ = nix::sys::prctl::set_timerslack(1);
+    if !runtime.realtime {
+        return outcome;
+    }
+    outcome.affinity = pin(&runtime.cpus).err();
+    let (deadline, fifo) = classes(runtime.scheduling, runtime.cpus.is_empty());
+    if deadline {
+        match set_deadline(keepalive) {
+            Ok(()) => {
+                outcome.granted = Granted::Deadline;
+                return outcome;
+            }
+            Err(errno) => outcome.deadline = Some(errno),
+        }
+    }
+    if fifo {
+        match set_fifo(runtime.priority) {
+            Ok(()) => outcome.granted = Granted::Fifo,
+            Err(errno) => outcome.fifo = Some(errno),
+        }
+    }
+    outcome
+}
+
+/// Makes the calling thread the takeover thread: just below the rt thread.
+pub fn takeover_thread(runtime: &RuntimeSettings) -> Outcome {
+    let mut outcome = Outcome { granted: Granted::Plain, deadline: None, fifo: None, affinity: None };
+    if runtime.realtime {
+        match set_fifo(runtime.priority.saturating_sub(1).max(1)) {
+            Ok(()) => outcome.granted = Granted::Fifo,
+            Err(errno) => outcome.fifo = Some(errno),
+        }
+    }
+    outcome
+}
+
+/// Whether to try SCHED_DEADLINE and SCHED_FIFO. A pinned thread cannot have the first (sched(7)).
+const fn classes(wanted: Scheduling, free_to_move: bool) -> (bool, bool) {
+    match wanted {
+        Scheduling::Auto => (free_to_move, true),
+        Scheduling::Deadline => (true, false),
+        Scheduling::Fifo => (false, true),
+    }
+}
+
+fn pin(cpus: &[usize]) -> Result<(), Errno> {
+    if cpus.is_empty() {
+        return Ok(());
+    }
+    let mut set = CpuSet::new();
+    cpus.iter().try_for_each(|cpu| set.set(*cpu))?;
+    sched_setaffinity(Pid::from_raw(0), &set)
+}
+
+fn set_deadline(keepalive: Duration) -> Result<(), Errno> {
+    let period = (keepalive / 2).clamp(PERIOD_MIN, PERIOD_MAX);
+    let ns = |span: Duration| u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
+    let attributes = libc::sched_attr {
+        size: size_of::<libc::sched_attr>() as u32,
+        sched_policy: libc::SCHED_DEADLINE as u32,
+        // Threads that this one might start are ordinary; and unused time of others may be had.
+        sched_flags: (libc::SCHED_FLAG_RESET_ON_FORK | libc::SCHED_FLAG_RECLAIM) as u64,
+        sched_nice: 0,
+        sched_priority: 0,
+        sched_runtime: ns(period / RUNTIME_PART),
+        sched_deadline: ns(period),
+        sched_period: ns(period),
+    };
+    // SAFETY: the attributes are a whole struct of the size that they name; the kernel only reads them.
+    let result = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
+    Errno::result(result).map(drop)
+}
+
+fn set_fifo(priority: u8) -> Result<(), Errno> {
+    let parameters = libc::sched_param { sched_priority: i32::from(priority) };
+    let policy = libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK;
+    // SAFETY: the parameters are a whole struct; the kernel only reads them. Zero is the calling thread.
+    let result = unsafe { libc::sched_setscheduler(0, policy, &raw const parameters) };
+    Errno::result(result).map(drop)
+}
+
+/// Keeps the process small: called once, before other threads start.
+pub fn limit_arenas() {
+    // SAFETY: it only sets a number of the allocator.
+    let _ = unsafe { libc::mallopt(libc::M_ARENA_MAX, ARENAS_MAX) };
+}
+
+/// Locks what is in memory and all that will be touched. Only without a limit: under one, a later allocation could fail
+/// where it would have been paged out.
+///
+/// # Errors
+/// The limit could not be lifted, or the kernel's reason; nothing is locked then.
+pub fn lock_memory() -> Result<(), Errno> {
+    if setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY).is_err()
+        && getrlimit(Resource::RLIMIT_MEMLOCK)?.0 != RLIM_INFINITY
+    {
+        return Err(Errno::EPERM);
+    }
+    // On fault: address space that is never touched (stacks, arenas) costs nothing.
+    let flags = libc::MCL_CURRENT | libc::MCL_FUTURE | libc::MCL_ONFAULT;
+    // SAFETY: it changes how pages are kept, not what they hold.
+    Errno::result(unsafe { libc::mlockall(flags) }).map(drop)
+}
+
+/// Touches the stack that the loop may use, so that no page fault comes later.
+#[inline(never)]
+fn prefault_stack() {
+    let mut pages = [0u8; PREFAULT_STACK];
+    std::hint::black_box(&mut pages);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::classes;
+    use crate::settings::Scheduling;
+
+    #[test]
+    fn a_pinned_thread_does_not_ask_for_deadline_on_its_own() {
+        assert_eq!(classes(Scheduling::Auto, true), (true, true));
+        assert_eq!(classes(Scheduling::Auto, false), (false, true));
+        assert_eq!(classes(Scheduling::Deadline, true), (true, false));
+        assert_eq!(classes(Scheduling::Fifo, true), (false, true));
+    }
+}

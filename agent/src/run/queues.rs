@@ -1,0 +1,124 @@
+//! The queues between the threads, each end given to its owner.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use agent_core::Snapshot;
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use super::{RunError, descriptor};
+use crate::bridge::{self, Command, ControlSide, KernelView, Note};
+use crate::settings::{ReceiveMode, Settings};
+use crate::stats::Stats;
+use crate::{rt, takeover};
+
+/// What the control thread gets of the queues.
+pub(super) struct BridgeEnds {
+    snapshots: triple_buffer::Output<Snapshot>,
+    notes: Vec<rtrb::Consumer<Note>>,
+    notes_ready: OwnedFd,
+    commands: rtrb::Producer<Command>,
+    commands_ready: OwnedFd,
+    ended: OwnedFd,
+    end: OwnedFd,
+}
+
+/// The control thread's side, and the descriptor by which it learns that the rt thread has ended.
+pub(super) struct Control {
+    /// Its ends.
+    pub(super) side: ControlSide,
+    /// Written when the rt thread has ended.
+    pub(super) end: OwnedFd,
+}
+
+impl BridgeEnds {
+    /// Puts the control thread's side together.
+    pub(super) fn into_control(
+        self,
+        settings: &Arc<Settings>,
+        stats: &Arc<Stats>,
+        kernel: Box<dyn KernelView>,
+        modes: BTreeMap<String, ReceiveMode>,
+    ) -> Control {
+        let side = ControlSide {
+            settings: Arc::clone(settings),
+            stats: Arc::clone(stats),
+            snapshots: self.snapshots,
+            notes: self.notes,
+            notes_ready: self.notes_ready,
+            commands: self.commands,
+            commands_ready: self.commands_ready,
+            kernel,
+            modes,
+            ended: self.ended,
+        };
+        Control { side, end: self.end }
+    }
+}
+
+/// All queues and the descriptors that wake their readers.
+///
+/// # Errors
+/// No descriptor could be made.
+pub(super) fn make(settings: &Settings) -> Result<(rt::Queues, takeover::Queues, BridgeEnds), RunError> {
+    let (jobs, jobs_out) = rtrb::RingBuffer::new(takeover::JOBS);
+    let (outcomes, outcomes_out) = rtrb::RingBuffer::new(takeover::RESULTS);
+    let (rt_notes, rt_notes_out) = rtrb::RingBuffer::new(bridge::NOTES);
+    let (takeover_notes, takeover_notes_out) = rtrb::RingBuffer::new(bridge::NOTES);
+    let (commands, commands_out) = rtrb::RingBuffer::new(bridge::COMMANDS);
+    let (snapshots, snapshots_out) = triple_buffer::TripleBuffer::new(&empty_snapshot(settings)).split();
+    let (jobs_ready, outcomes_ready) = (Arc::new(event()?), Arc::new(event()?));
+    let (notes_ready, commands_ready, ended) = (shared_event()?, shared_event()?, shared_event()?);
+    let rt = rt::Queues {
+        jobs,
+        jobs_ready: Arc::clone(&jobs_ready),
+        outcomes: outcomes_out,
+        outcomes_ready: Arc::clone(&outcomes_ready),
+        commands: commands_out,
+        commands_ready: duplicate(&commands_ready)?,
+        notes: rt_notes,
+        notes_ready: duplicate(&notes_ready)?,
+        snapshots,
+    };
+    let takeover = takeover::Queues {
+        jobs: jobs_out,
+        jobs_ready,
+        outcomes,
+        outcomes_ready,
+        notes: takeover_notes,
+        notes_ready: duplicate(&notes_ready)?,
+    };
+    let ends = BridgeEnds {
+        snapshots: snapshots_out,
+        notes: vec![rt_notes_out, takeover_notes_out],
+        notes_ready,
+        commands,
+        commands_ready,
+        end: duplicate(&ended)?,
+        ended,
+    };
+    Ok((rt, takeover, ends))
+}
+
+fn empty_snapshot(settings: &Settings) -> Snapshot {
+    let mut snapshot = Snapshot::default();
+    snapshot.nodes.reserve(settings.nodes.len());
+    snapshot.groups.reserve(settings.groups.len());
+    snapshot
+}
+
+fn event() -> Result<EventFd, RunError> {
+    let flags = EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC;
+    EventFd::from_value_and_flags(0, flags).map_err(descriptor("a descriptor to wake a thread"))
+}
+
+fn shared_event() -> Result<OwnedFd, RunError> {
+    Ok(event()?.into())
+}
+
+fn duplicate(descriptor: &OwnedFd) -> Result<OwnedFd, RunError> {
+    descriptor
+        .try_clone()
+        .map_err(|source| RunError::Descriptor { what: "a descriptor to wake a thread", source })
+}

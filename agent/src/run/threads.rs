@@ -1,0 +1,124 @@
+//! Starts the three threads and waits for their end. The rt thread decides when it is over; the others follow.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::{Builder, JoinHandle};
+
+use tracing::{error, info, warn};
+
+use super::RunError;
+use super::queues::Control;
+use crate::rt::sched::{self, Granted, Outcome};
+use crate::rt::{Ended, Parts, Rt};
+use crate::settings::Settings;
+use crate::takeover::Takeover;
+
+/// Stack of the realtime threads; what the loops use is prefaulted.
+const RT_STACK: usize = 512 * 1024;
+/// Stack of the control thread.
+const CTL_STACK: usize = 1024 * 1024;
+
+/// Runs the threads until the node has left, or cannot go on.
+///
+/// # Errors
+/// A thread could not be started, or ended otherwise than in order.
+pub(super) fn run(
+    settings: &Arc<Settings>,
+    parts: Parts,
+    takeover: Takeover,
+    control: Control,
+) -> Result<(), RunError> {
+    let Control { side, end } = control;
+    let stats = Arc::clone(&parts.stats);
+    let rt = Rt::new(parts).map_err(super::descriptor("the rt thread's descriptors"))?;
+    let ctl = spawn("ctl", CTL_STACK, move || {
+        if let Err(error) = super::stand_in::run(side) {
+            error!("the control thread ended: {error}; heartbeats go on, without commands and metrics");
+        }
+    })?;
+    let takeover = {
+        let settings = Arc::clone(settings);
+        spawn("takeover", RT_STACK, move || {
+            tell_takeover(sched::takeover_thread(&settings.runtime));
+            takeover.run();
+        })?
+    };
+    let rt = {
+        let settings = Arc::clone(settings);
+        spawn("rt", RT_STACK, move || {
+            let outcome = sched::rt_thread(&settings.runtime, settings.timing.keepalive);
+            stats.scheduling.store(outcome.granted.code(), Ordering::Relaxed);
+            tell_rt(outcome, &settings);
+            live(rt)
+        })?
+    };
+    super::notify::ready();
+    finish(rt, takeover, ctl, &end)
+}
+
+fn spawn<T: Send + 'static>(
+    name: &'static str,
+    stack: usize,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>, RunError> {
+    Builder::new()
+        .name(name.to_owned())
+        .stack_size(stack)
+        .spawn(body)
+        .map_err(|source| RunError::Thread { name, source })
+}
+
+/// The rt thread: life after life, until the node has left.
+fn live(mut rt: Rt) -> Result<(), RunError> {
+    loop {
+        match rt.run() {
+            Ended::Finished => return Ok(()),
+            Ended::NoTimer(errno) => return Err(RunError::Timer(errno.into())),
+            Ended::Outlived(incarnation) => {
+                rt.start_over(incarnation).map_err(|source| RunError::StartOver { incarnation, source })?;
+                warn!("a peer knows a later life of this node: starting over with incarnation {incarnation}");
+            }
+        }
+    }
+}
+
+fn finish(
+    rt: JoinHandle<Result<(), RunError>>,
+    takeover: JoinHandle<()>,
+    ctl: JoinHandle<()>,
+    end: &OwnedFd,
+) -> Result<(), RunError> {
+    let result = rt.join().unwrap_or(Err(RunError::Defect("rt")));
+    let takeover = takeover.join().map_err(|_| RunError::Defect("takeover"));
+    super::notify::stopping();
+    // A full counter means that it has been told already.
+    let _ = nix::unistd::write(end, &1u64.to_ne_bytes());
+    let ctl = ctl.join().map_err(|_| RunError::Defect("ctl"));
+    result.and(takeover).and(ctl)
+}
+
+fn tell_rt(outcome: Outcome, settings: &Settings) {
+    if let Some(errno) = outcome.affinity {
+        warn!("the rt thread is not pinned to CPUs {:?}: {errno}", settings.runtime.cpus);
+    }
+    match outcome.granted {
+        Granted::Deadline => info!("the rt thread runs under SCHED_DEADLINE"),
+        Granted::Fifo => {
+            let why = outcome.deadline.map(|errno| format!(" (SCHED_DEADLINE was not admitted: {errno})"));
+            info!("the rt thread runs under SCHED_FIFO {}{}", settings.runtime.priority, why.unwrap_or_default());
+        }
+        Granted::Plain if settings.runtime.realtime => {
+            let errno = outcome.fifo.or(outcome.deadline).map(|errno| errno.to_string()).unwrap_or_default();
+            warn!("no realtime scheduling: {errno} (run it as root, or LimitRTPRIO=99 in the unit); under load this node will be late");
+        }
+        Granted::Plain => info!("no realtime scheduling, as configured"),
+    }
+}
+
+fn tell_takeover(outcome: Outcome) {
+    if let Some(errno) = outcome.fifo {
+        warn!("the takeover thread has no realtime scheduling: {errno}");
+    }
+}
+
