@@ -137,6 +137,8 @@ fn load(
         Some(Errno::EPERM | Errno::EACCES) => LoadError::NotPermitted,
         _ => LoadError::Object(error),
     })?;
+    // Before the maps are taken: the program refers to them by descriptors that `ebpf` still holds.
+    program(&mut ebpf)?.load().map_err(LoadError::Program)?;
     let keys: Array<MapData, KeyState> = take(&mut ebpf, name::KEYS)?;
     let counters: PerCpuArray<MapData, u64> = take(&mut ebpf, name::COUNTERS)?;
     let mut view = KernelMaps::new(counters, keys);
@@ -145,7 +147,6 @@ fn load(
     let news: RingBuf<MapData> = take(&mut ebpf, name::NEWS)?;
     let config = take(&mut ebpf, name::CONFIG)?;
     let links = take(&mut ebpf, name::LINKS)?;
-    program(&mut ebpf)?.load().map_err(LoadError::Program)?;
     let mut kernel = Kernel { ebpf, slots, news, config, links, cluster };
     kernel.set_incarnation(cluster.incarnation)?;
     Ok((kernel, view))

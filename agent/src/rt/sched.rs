@@ -1,11 +1,13 @@
 //! How the kernel runs the realtime threads: SCHED_DEADLINE where it is admitted, else SCHED_FIFO, else as any other;
 //! memory that is not paged out. Everything is best effort: each answer says what was reached.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sched::{CpuSet, sched_setaffinity};
-use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, rlim_t, setrlimit};
 use nix::unistd::Pid;
 
 use crate::settings::{RuntimeSettings, Scheduling};
@@ -14,6 +16,8 @@ use crate::settings::{RuntimeSettings, Scheduling};
 const ARENAS_MAX: i32 = 1;
 /// Stack that is touched before the loop starts.
 const PREFAULT_STACK: usize = 128 * 1024;
+/// No page is larger, hugepages apart.
+const PAGE_MAX: usize = 64 * 1024;
 /// Bounds of the period in which SCHED_DEADLINE grants its runtime.
 const PERIOD_MIN: Duration = Duration::from_millis(1);
 const PERIOD_MAX: Duration = Duration::from_millis(10);
@@ -147,21 +151,40 @@ pub fn limit_arenas() {
     let _ = unsafe { libc::mallopt(libc::M_ARENA_MAX, ARENAS_MAX) };
 }
 
-/// Locks what is in memory and all that will be touched. Only without a limit: under one, a later allocation could fail
-/// where it would have been paged out.
+/// Locks what is in memory and all that will be touched. Only where no limit holds: under one, a later allocation could
+/// fail where it would have been paged out.
 ///
 /// # Errors
-/// The limit could not be lifted, or the kernel's reason; nothing is locked then.
+/// A limit holds (EPERM), or the kernel's reason; nothing is locked then.
 pub fn lock_memory() -> Result<(), Errno> {
-    if setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY).is_err()
-        && getrlimit(Resource::RLIMIT_MEMLOCK)?.0 != RLIM_INFINITY
-    {
-        return Err(Errno::EPERM);
+    let lifted = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY).is_ok();
+    if !lifted {
+        let limit = getrlimit(Resource::RLIMIT_MEMLOCK)?.0;
+        if limit != RLIM_INFINITY && !exceeds(limit) {
+            return Err(Errno::EPERM);
+        }
     }
     // On fault: address space that is never touched (stacks, arenas) costs nothing.
     let flags = libc::MCL_CURRENT | libc::MCL_FUTURE | libc::MCL_ONFAULT;
     // SAFETY: it changes how pages are kept, not what they hold.
     Errno::result(unsafe { libc::mlockall(flags) }).map(drop)
+}
+
+/// Whether this process may lock more than `limit` bytes, as one with CAP_IPC_LOCK may: tried on address space that
+/// is never touched, since capabilities of a user namespace look like real ones.
+fn exceeds(limit: rlim_t) -> bool {
+    let length = usize::try_from(limit).ok().and_then(|limit| limit.checked_add(PAGE_MAX));
+    let Some(length) = length.and_then(NonZeroUsize::new) else { return false };
+    // SAFETY: a new mapping at an address that the kernel chooses touches no memory of ours.
+    let Ok(space) = (unsafe { mmap_anonymous(None, length, ProtFlags::PROT_READ, MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE) })
+    else {
+        return false;
+    };
+    // SAFETY: the range was just mapped; nothing is read or written.
+    let locked = unsafe { libc::mlock2(space.as_ptr(), length.get(), libc::MLOCK_ONFAULT as libc::c_uint) } == 0;
+    // SAFETY: mapped above with this length, and nothing points into it.
+    let _ = unsafe { munmap(space, length.get()) };
+    locked
 }
 
 /// Touches the stack that the loop may use, so that no page fault comes later.
