@@ -17,6 +17,7 @@ const ETHERTYPE_SERVICE_VLAN: u16 = 0x88a8;
 const PROTOCOL_UDP: u8 = 17;
 /// "More fragments" and the offset (RFC 791, 3.1).
 const FRAGMENT: u16 = 0x3fff;
+const U16_MASK: usize = 0xffff;
 
 /// A UDP datagram, and where its payload lies.
 #[derive(Clone, Copy)]
@@ -153,7 +154,8 @@ fn udp(packet: Packet, at: usize, ip_len: usize, destination: [u32; 4]) -> Optio
     if udp_len != ip_len || udp_len < UDP_LEN {
         return None;
     }
-    packet.place(at, udp_len)?;
+    // A swap of bytes loses the bound of its value on 5.10.
+    packet.place(at, opaque(udp_len) & U16_MASK)?;
     Some(Datagram {
         payload: at + UDP_LEN,
         len: udp_len - UDP_LEN,
