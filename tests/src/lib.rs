@@ -1,4 +1,7 @@
 //! What the tests of xbeat share: the laboratory of network namespaces, frames, and the rule for skipping.
 
+pub mod frames;
+pub mod kernel;
 pub mod lab;
 pub mod privileged;
+pub mod sim;
