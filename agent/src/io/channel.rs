@@ -196,12 +196,8 @@ mod tests {
     #[test]
     fn a_second_agent_on_the_same_address_and_port_is_told() {
         let index = crate::io::interface::look_up("lo").expect("interfaces").map_or(1, |lo| lo.index);
-        let place = Place {
-            interface: "lo".to_owned(),
-            index,
-            local: IpAddr::V4(Ipv4Addr::LOCALHOST),
-            port: 46_941,
-        };
+        let place =
+            Place { interface: "lo".to_owned(), index, local: IpAddr::V4(Ipv4Addr::LOCALHOST), port: 46_941 };
         let first = Channel::open(&place, false, false).expect("a free port");
         let second = Channel::open(&place, false, false).err().expect("taken");
         assert_eq!(second.errno, Errno::EADDRINUSE);

@@ -51,12 +51,8 @@ impl Default for Batch {
 impl Batch {
     /// An empty batch.
     pub fn new() -> Self {
-        let room = Room {
-            payload: [0; PAYLOAD_MAX],
-            control: [0; CONTROL_WORDS],
-            payload_len: 0,
-            control_len: 0,
-        };
+        let room =
+            Room { payload: [0; PAYLOAD_MAX], control: [0; CONTROL_WORDS], payload_len: 0, control_len: 0 };
         Self { rooms: vec![room; BATCH].into_boxed_slice(), filled: 0 }
     }
 
@@ -82,7 +78,7 @@ impl Batch {
             header.msg_hdr.msg_iov = part;
             header.msg_hdr.msg_iovlen = 1;
             header.msg_hdr.msg_control = room.control.as_mut_ptr().cast();
-            header.msg_hdr.msg_controllen = size_of_val(&room.control) as _;
+            header.msg_hdr.msg_controllen = size_of_val(&room.control);
         }
         // SAFETY: each header points to memory of `parts` and `rooms`, which outlives the call and is not used meanwhile.
         let read = unsafe {
@@ -97,7 +93,7 @@ impl Batch {
         self.filled = usize::try_from(read).unwrap_or(0);
         for (header, room) in headers.iter().zip(&mut self.rooms).take(self.filled) {
             room.payload_len = header.msg_len as usize;
-            room.control_len = header.msg_hdr.msg_controllen as usize;
+            room.control_len = header.msg_hdr.msg_controllen;
         }
         self.filled == BATCH
     }
@@ -134,7 +130,8 @@ fn read_control(mut rest: &[u8], datagram: &mut Datagram<'_>) {
             }
             _ => {}
         }
-        rest = rest.get(length.next_multiple_of(size_of::<usize>())..).unwrap_or(&[]);
+        let next = length.checked_next_multiple_of(size_of::<usize>());
+        rest = next.and_then(|next| rest.get(next..)).unwrap_or(&[]);
     }
 }
 

@@ -8,7 +8,8 @@ use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkMessage, LinkXdp};
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send, setsockopt, socket, sockopt,
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send, setsockopt,
+    socket, sockopt,
 };
 use nix::sys::time::TimeVal;
 
@@ -22,15 +23,15 @@ const ANSWER_TIMEOUT_S: i64 = 3;
 /// The kernel did not say.
 pub fn program_on(index: u32) -> Result<Option<String>, Errno> {
     let answer = ask(index)?;
-    let attributes = match answer.payload {
-        NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => link.attributes,
-        _ => return Err(Errno::EBADMSG),
+    let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) = answer.payload else {
+        return Err(Errno::EBADMSG);
     };
-    Ok(attributes.iter().find_map(program_id).map(describe))
+    Ok(link.attributes.iter().find_map(program_id).map(describe))
 }
 
 fn ask(index: u32) -> Result<NetlinkMessage<RouteNetlinkMessage>, Errno> {
-    let socket = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkRoute)?;
+    let socket =
+        socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkRoute)?;
     bind(socket.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
     setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::new(ANSWER_TIMEOUT_S, 0))?;
     let mut link = LinkMessage::default();
@@ -49,9 +50,14 @@ fn ask(index: u32) -> Result<NetlinkMessage<RouteNetlinkMessage>, Errno> {
 
 fn program_id(attribute: &LinkAttribute) -> Option<u32> {
     let LinkAttribute::Xdp(details) = attribute else { return None };
-    details.iter().find_map(|detail| match detail {
-        LinkXdp::ProgId(id) | LinkXdp::DrvProgId(id) | LinkXdp::SkbProgId(id) | LinkXdp::HwProgId(id) => Some(*id),
-        _ => None,
+    details.iter().find_map(|detail| {
+        if let LinkXdp::ProgId(id) | LinkXdp::DrvProgId(id) | LinkXdp::SkbProgId(id) | LinkXdp::HwProgId(id) =
+            detail
+        {
+            Some(*id)
+        } else {
+            None
+        }
     })
 }
 

@@ -61,7 +61,10 @@ mod tests {
         merge(kernel, socket, &mut out);
         let mut mirrored = PeerSlot::EMPTY;
         merge(socket, kernel, &mut mirrored);
-        assert_eq!((out.counts_ns, out.heard_ns, out.seq), (mirrored.counts_ns, mirrored.heard_ns, mirrored.seq));
+        assert_eq!(
+            (out.counts_ns, out.heard_ns, out.seq),
+            (mirrored.counts_ns, mirrored.heard_ns, mirrored.seq)
+        );
         out
     }
 

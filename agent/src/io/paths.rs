@@ -36,7 +36,9 @@ pub enum PathError {
     #[error("there is no interface {0}: the link is down (compare `ip link`)")]
     NoInterface(String),
     /// No IPv4 broadcast address.
-    #[error("interface {0} has no IPv4 broadcast address: the link is down (give it an address with a broadcast address)")]
+    #[error(
+        "interface {0} has no IPv4 broadcast address: the link is down (give it an address with a broadcast address)"
+    )]
     NoBroadcast(String),
     /// This node is not among the link's peers.
     #[error("this node has no address on the link")]
@@ -61,7 +63,11 @@ impl Arrival {
     ///
     /// # Errors
     /// The link cannot be used.
-    pub fn of(link: &LinkSettings, settings: &Settings, interface: Option<&Interface>) -> Result<Self, PathError> {
+    pub fn of(
+        link: &LinkSettings,
+        settings: &Settings,
+        interface: Option<&Interface>,
+    ) -> Result<Self, PathError> {
         let interface = interface.ok_or_else(|| PathError::NoInterface(link.interface.clone()))?;
         let destination = match &link.cast {
             Cast::Unicast { addresses } => {

@@ -94,7 +94,12 @@ pub fn cluster_config(settings: &Settings, incarnation: u64) -> ClusterConfig {
 
 /// Attaches the program to every interface of `arrivals` as the configuration wants it. It cannot fail: what gets no
 /// program receives through sockets.
-pub fn attach(settings: &Settings, cluster: ClusterConfig, keyring: &Keyring, arrivals: &[Arrival]) -> Attached {
+pub fn attach(
+    settings: &Settings,
+    cluster: ClusterConfig,
+    keyring: &Keyring,
+    arrivals: &[Arrival],
+) -> Attached {
     let mut modes: BTreeMap<String, ReceiveMode> =
         arrivals.iter().map(|arrival| (arrival.interface.clone(), ReceiveMode::Socket)).collect();
     let mut remarks = Vec::new();
@@ -108,8 +113,11 @@ pub fn attach(settings: &Settings, cluster: ClusterConfig, keyring: &Keyring, ar
                 modes.insert(arrival.interface.clone(), mode);
             }
         }
-        let served: Vec<Arrival> =
-            arrivals.iter().filter(|at| modes.get(&at.interface) != Some(&ReceiveMode::Socket)).cloned().collect();
+        let served: Vec<Arrival> = arrivals
+            .iter()
+            .filter(|at| modes.get(&at.interface) != Some(&ReceiveMode::Socket))
+            .cloned()
+            .collect();
         if served.is_empty() {
             return Err(LoadError::NowhereAttached);
         }
@@ -133,9 +141,12 @@ fn load(
     if OBJECT.is_empty() {
         return Err(LoadError::NotBuiltIn);
     }
-    let mut ebpf = EbpfLoader::new().load(OBJECT).map_err(|error| match errno_of_load(&error) {
-        Some(Errno::EPERM | Errno::EACCES) => LoadError::NotPermitted,
-        _ => LoadError::Object(error),
+    let mut ebpf = EbpfLoader::new().load(OBJECT).map_err(|error| {
+        if matches!(errno_of_load(&error), Some(Errno::EPERM | Errno::EACCES)) {
+            LoadError::NotPermitted
+        } else {
+            LoadError::Object(error)
+        }
     })?;
     // Before the maps are taken: the program refers to them by descriptors that `ebpf` still holds.
     program(&mut ebpf)?.load().map_err(LoadError::Program)?;
@@ -194,16 +205,21 @@ impl Kernel {
                 return None;
             }
             Err(errno) => {
-                remarks.push(format!("{name}: cannot see whether an XDP program is on it ({errno}): receiving through a socket"));
+                remarks.push(format!(
+                    "{name}: cannot see whether an XDP program is on it ({errno}): receiving through a socket"
+                ));
                 return None;
             }
         }
         for mode in modes(wanted) {
-            let result = program(&mut self.ebpf)
-                .and_then(|program| program.attach_to_if_index(arrival.index, *mode).map_err(LoadError::Program));
+            let result = program(&mut self.ebpf).and_then(|program| {
+                program.attach_to_if_index(arrival.index, *mode).map_err(LoadError::Program)
+            });
             match (result, mode) {
                 (Ok(_), XdpMode::Skb) => return Some(ReceiveMode::Generic),
-                (Ok(_), XdpMode::Driver | XdpMode::Default | XdpMode::Hardware) => return Some(ReceiveMode::Native),
+                (Ok(_), XdpMode::Driver | XdpMode::Default | XdpMode::Hardware) => {
+                    return Some(ReceiveMode::Native);
+                }
                 (Err(error), _) => remarks.push(explain(name, *mode, &error)),
             }
         }
@@ -247,22 +263,25 @@ fn link_config(arrival: &Arrival) -> LinkConfig {
 }
 
 fn errno_of_load(error: &EbpfError) -> Option<Errno> {
-    match error {
-        EbpfError::MapError(MapError::CreateError { io_error, .. }) => io_error.raw_os_error(),
-        EbpfError::MapError(MapError::SyscallError(error)) => error.io_error.raw_os_error(),
-        _ => None,
-    }
-    .map(Errno::from_raw)
+    let raw = if let EbpfError::MapError(MapError::CreateError { io_error, .. }) = error {
+        io_error.raw_os_error()
+    } else if let EbpfError::MapError(MapError::SyscallError(error)) = error {
+        error.io_error.raw_os_error()
+    } else {
+        None
+    };
+    raw.map(Errno::from_raw)
 }
 
 fn errno_of_attach(error: &LoadError) -> Option<Errno> {
-    let LoadError::Program(error) = error else { return None };
-    match error {
-        ProgramError::SyscallError(error) => error.io_error.raw_os_error(),
-        ProgramError::XdpError(XdpError::NetlinkError(error)) => error.raw_os_error(),
-        _ => None,
-    }
-    .map(Errno::from_raw)
+    let raw = if let LoadError::Program(ProgramError::SyscallError(error)) = error {
+        error.io_error.raw_os_error()
+    } else if let LoadError::Program(ProgramError::XdpError(XdpError::NetlinkError(error))) = error {
+        error.raw_os_error()
+    } else {
+        None
+    };
+    raw.map(Errno::from_raw)
 }
 
 /// One line for the operator: what was tried, why it failed, what to do.
@@ -278,17 +297,24 @@ fn explain(interface: &str, mode: XdpMode, error: &LoadError) -> String {
 }
 
 fn remedy(errno: Errno) -> &'static str {
-    match errno {
-        Errno::EBUSY | Errno::EEXIST => "another XDP program is on the interface; it is left alone",
-        Errno::EOPNOTSUPP => "the driver has no such XDP; nothing to do, the next mode is used",
-        Errno::EINVAL | Errno::ERANGE => {
-            "the driver refuses it as the interface is set up; often the MTU is above a page (jumbo frames), or LRO is on"
-        }
-        Errno::ENOMEM | Errno::ENOSPC => "the driver lacks queues for XDP; lower `ethtool -L` combined channels",
-        Errno::EPERM | Errno::EACCES => "not permitted; run it as root, or give it CAP_BPF and CAP_NET_ADMIN",
-        Errno::ENODEV => "the interface is gone",
-        _ => "see `dmesg`",
-    }
+    const KNOWN: [(&[Errno], &str); 6] = [
+        (&[Errno::EBUSY, Errno::EEXIST], "another XDP program is on the interface; it is left alone"),
+        (&[Errno::EOPNOTSUPP], "the driver has no such XDP; the next mode is used"),
+        (
+            &[Errno::EINVAL, Errno::ERANGE],
+            "the driver refuses it as the interface is set up; often the MTU is above a page (jumbo frames), or LRO is on",
+        ),
+        (
+            &[Errno::ENOMEM, Errno::ENOSPC],
+            "the driver lacks queues for XDP; lower `ethtool -L` combined channels",
+        ),
+        (
+            &[Errno::EPERM, Errno::EACCES],
+            "not permitted; run it as root, or give it CAP_BPF and CAP_NET_ADMIN",
+        ),
+        (&[Errno::ENODEV], "the interface is gone"),
+    ];
+    KNOWN.iter().find(|(errnos, _)| errnos.contains(&errno)).map_or("see `dmesg`", |(_, remedy)| remedy)
 }
 
 #[cfg(test)]
@@ -320,7 +346,8 @@ mod tests {
     fn ipv4_destinations_are_mapped() {
         let address: IpAddr = "10.0.0.1".parse().expect("an address");
         let link = LinkId::new(0).expect("in range");
-        let arrival = Arrival { link, interface: "eth0".to_owned(), index: 3, port: 694, destination: address };
+        let arrival =
+            Arrival { link, interface: "eth0".to_owned(), index: 3, port: 694, destination: address };
         let config = link_config(&arrival);
         assert_eq!((config.ifindex, config.port), (3, 694));
         assert_eq!(config.destination, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, 0, 1]);

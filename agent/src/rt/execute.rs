@@ -68,7 +68,9 @@ impl Rt {
     /// Orders every address to be deleted, held or not.
     pub(super) fn withdraw_all(&mut self, now: Instant) {
         for place in 0..self.parts.config.groups.len() {
-            let Some((group, count)) = GroupId::all().nth(place).zip(self.resources_of(place)) else { continue };
+            let Some((group, count)) = GroupId::all().nth(place).zip(self.resources_of(place)) else {
+                continue;
+            };
             for index in 0..count {
                 // The attempt belongs to no action of the node that begins now: its result is ignored.
                 self.order(ResourceRef { group, index }, Task::Release { attempt: u32::MAX }, now);

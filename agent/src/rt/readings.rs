@@ -144,7 +144,8 @@ mod tests {
         let node = NodeId::new(1).expect("in range");
         let mut slot = PeerSlot { heard_ns: 70, counts_ns: 60, accepted: 4, ..PeerSlot::EMPTY };
         slot.links[2] = LinkSlot { stamp_ns: 65, seq: 9, frames: 8, first_seq: 1 };
-        let beat = agent_common::Beat { seq: 9, keepalive_us: 1, deadtime_us: 3, ..agent_common::Beat::empty(node) };
+        let beat =
+            agent_common::Beat { seq: 9, keepalive_us: 1, deadtime_us: 3, ..agent_common::Beat::empty(node) };
         let mut frame = [0; agent_common::wire::FRAME_MAX];
         let link = LinkId::new(2).expect("in range");
         let key = agent_common::maps::KeyState::default();
@@ -157,7 +158,10 @@ mod tests {
         let mut reading = Reading::silent(node, Instant::ZERO);
         assert!(fill(&mut reading, &slot));
         assert!(reading.heard);
-        assert_eq!((reading.heard_at, reading.counts_at, reading.accepted), (Instant(70), Some(Instant(60)), 4));
+        assert_eq!(
+            (reading.heard_at, reading.counts_at, reading.accepted),
+            (Instant(70), Some(Instant(60)), 4)
+        );
         assert_eq!((reading.links[2].at, reading.links[2].seq), (Some(Instant(65)), 9));
         assert_eq!(reading.links[0].at, None);
         assert_eq!(reading.beat.seq, 9);

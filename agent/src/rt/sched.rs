@@ -176,12 +176,14 @@ fn exceeds(limit: rlim_t) -> bool {
     let length = usize::try_from(limit).ok().and_then(|limit| limit.checked_add(PAGE_MAX));
     let Some(length) = length.and_then(NonZeroUsize::new) else { return false };
     // SAFETY: a new mapping at an address that the kernel chooses touches no memory of ours.
-    let Ok(space) = (unsafe { mmap_anonymous(None, length, ProtFlags::PROT_READ, MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE) })
-    else {
+    let Ok(space) = (unsafe {
+        mmap_anonymous(None, length, ProtFlags::PROT_READ, MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE)
+    }) else {
         return false;
     };
     // SAFETY: the range was just mapped; nothing is read or written.
-    let locked = unsafe { libc::mlock2(space.as_ptr(), length.get(), libc::MLOCK_ONFAULT as libc::c_uint) } == 0;
+    let locked =
+        unsafe { libc::mlock2(space.as_ptr(), length.get(), libc::MLOCK_ONFAULT as libc::c_uint) } == 0;
     // SAFETY: mapped above with this length, and nothing points into it.
     let _ = unsafe { munmap(space, length.get()) };
     locked

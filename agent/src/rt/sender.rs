@@ -36,7 +36,9 @@ impl Sender {
     pub fn send(&mut self, beat: &Beat, links: u8, paths: &Paths, stats: &Stats) -> u8 {
         let mut length = None;
         let mut failed = 0;
-        for link in LinkId::all().take(MAX_LINKS).filter(|link| links & 1 << link.raw() != 0 && paths.usable(*link)) {
+        for link in
+            LinkId::all().take(MAX_LINKS).filter(|link| links & 1 << link.raw() != 0 && paths.usable(*link))
+        {
             let length = match length {
                 Some(length) => {
                     resign(&mut self.frame, length, link, self.keepalive_us, &self.key);
@@ -44,7 +46,8 @@ impl Sender {
                 }
                 None => {
                     let (id, key) = (self.key_id, &self.key);
-                    let encoded = encode(beat, link, self.keepalive_us, self.cluster, id, key, &mut self.frame);
+                    let encoded =
+                        encode(beat, link, self.keepalive_us, self.cluster, id, key, &mut self.frame);
                     *length.insert(encoded)
                 }
             };

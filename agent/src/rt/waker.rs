@@ -50,7 +50,8 @@ impl Waker {
         let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?;
         // Edges: an expired timer is armed again and a counter counts on, and neither ever has to be read.
-        epoll.add(&timer, EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, Source::Timer as u64))?;
+        epoll
+            .add(&timer, EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, Source::Timer as u64))?;
         Ok(Self { epoll, timer, armed: Instant::NEVER })
     }
 
@@ -81,7 +82,8 @@ impl Waker {
         } else {
             // Zero would disarm it.
             let ns = at.0.max(1);
-            let time = TimeSpec::new((ns / 1_000_000_000) as libc::time_t, (ns % 1_000_000_000) as libc::c_long);
+            let time =
+                TimeSpec::new((ns / 1_000_000_000) as libc::time_t, (ns % 1_000_000_000) as libc::c_long);
             self.timer.set(Expiration::OneShot(time), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
         }
         self.armed = at;

@@ -66,7 +66,11 @@ pub(super) struct Network {
 ///
 /// # Errors
 /// No link can be used.
-pub(super) fn bring_up(settings: &Settings, keyring: &Keyring, incarnation: u64) -> Result<Network, RunError> {
+pub(super) fn bring_up(
+    settings: &Settings,
+    keyring: &Keyring,
+    incarnation: u64,
+) -> Result<Network, RunError> {
     let arrivals = arrivals(settings)?;
     let cluster = cluster_config(settings, incarnation);
     let Attached { kernel, view, modes, remarks } = xdp::attach(settings, cluster, keyring, &arrivals);
@@ -91,7 +95,9 @@ pub(super) fn bring_up(settings: &Settings, keyring: &Keyring, incarnation: u64)
     }
     if !settings.links.is_empty() && !LinkId::all().any(|link| paths.usable(link)) {
         let denied = errors.iter().find(|(_, error)| error.is_denied());
-        return Err(denied.map_or(RunError::NoLink, |_| RunError::NotPermitted(ErrorKind::PermissionDenied.into())));
+        return Err(
+            denied.map_or(RunError::NoLink, |_| RunError::NotPermitted(ErrorKind::PermissionDenied.into()))
+        );
     }
     let receiver = Receiver::new(cluster, keyring, paths.sockets().len());
     let view: Box<dyn KernelView> = match view {
@@ -100,4 +106,3 @@ pub(super) fn bring_up(settings: &Settings, keyring: &Keyring, incarnation: u64)
     };
     Ok(Network { kernel, view, modes, receiver, paths })
 }
-

@@ -106,11 +106,17 @@ fn tell_rt(outcome: Outcome, settings: &Settings) {
         Granted::Deadline => info!("the rt thread runs under SCHED_DEADLINE"),
         Granted::Fifo => {
             let why = outcome.deadline.map(|errno| format!(" (SCHED_DEADLINE was not admitted: {errno})"));
-            info!("the rt thread runs under SCHED_FIFO {}{}", settings.runtime.priority, why.unwrap_or_default());
+            info!(
+                "the rt thread runs under SCHED_FIFO {}{}",
+                settings.runtime.priority,
+                why.unwrap_or_default()
+            );
         }
         Granted::Plain if settings.runtime.realtime => {
             let errno = outcome.fifo.or(outcome.deadline).map(|errno| errno.to_string()).unwrap_or_default();
-            warn!("no realtime scheduling: {errno} (run it as root, or LimitRTPRIO=99 in the unit); under load this node will be late");
+            warn!(
+                "no realtime scheduling: {errno} (run it as root, or LimitRTPRIO=99 in the unit); under load this node will be late"
+            );
         }
         Granted::Plain => info!("no realtime scheduling, as configured"),
     }
@@ -121,4 +127,3 @@ fn tell_takeover(outcome: Outcome) {
         warn!("the takeover thread has no realtime scheduling: {errno}");
     }
 }
-

@@ -27,11 +27,16 @@ fn remove_one(address: &AddressSettings, found: Present, requests: &mut Requests
     let index = interface::look_up(&address.interface).ok().flatten().map(|interface| interface.index);
     let (ip, prefix, name) = (found.address, found.prefix, &address.interface);
     if index != Some(found.index) {
-        warn!("service address {ip} is on another interface than {name} (index {}): remove it there", found.index);
+        warn!(
+            "service address {ip} is on another interface than {name} (index {}): remove it there",
+            found.index
+        );
         return;
     }
     match requests.request(&mut Message::delete(ip, prefix, found.index)) {
         Ok(()) => info!("removed {ip}/{prefix} from {name}: an earlier agent left it there"),
-        Err(error) => warn!("service address {ip}/{prefix} was left on {name} and could not be removed: {error}"),
+        Err(error) => {
+            warn!("service address {ip}/{prefix} was left on {name} and could not be removed: {error}")
+        }
     }
 }

@@ -160,7 +160,9 @@ impl Takeover {
     }
 
     fn work(&mut self, job: Job) {
-        let Some(place) = self.resources.iter().position(|resource| resource.at == job.resource) else { return };
+        let Some(place) = self.resources.iter().position(|resource| resource.at == job.resource) else {
+            return;
+        };
         match job.task {
             Task::Acquire { attempt } => self.acquire(place, attempt, job.decided),
             Task::Release { attempt } => self.release(place, attempt),

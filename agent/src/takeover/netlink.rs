@@ -9,7 +9,8 @@ use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send, setsockopt, socket, sockopt,
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send, setsockopt,
+    socket, sockopt,
 };
 use nix::sys::time::TimeVal;
 
@@ -106,16 +107,14 @@ impl Requests {
                 if message.header.sequence_number != sequence {
                     continue;
                 }
-                match message.payload {
-                    NetlinkPayload::Done(_) => return Ok(()),
-                    NetlinkPayload::Error(error) => {
-                        let errno = error.code.map_or(Errno::UnknownErrno, |code| Errno::from_raw(-code.get()));
-                        return Err(RequestError::Refused(errno));
-                    }
-                    NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewAddress(found)) => {
-                        present(&found).into_iter().for_each(&mut each);
-                    }
-                    _ => {}
+                if let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewAddress(found)) = message.payload
+                {
+                    present(&found).into_iter().for_each(&mut each);
+                } else if let NetlinkPayload::Error(error) = message.payload {
+                    let errno = error.code.map_or(Errno::UnknownErrno, |code| Errno::from_raw(-code.get()));
+                    return Err(RequestError::Refused(errno));
+                } else if let NetlinkPayload::Done(_) = message.payload {
+                    return Ok(());
                 }
             }
         }

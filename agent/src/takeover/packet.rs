@@ -14,7 +14,8 @@ impl PacketSocket {
     /// # Errors
     /// EPERM without CAP_NET_RAW.
     pub fn open() -> Result<Self, Errno> {
-        socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None).map(Self)
+        socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)
+            .map(Self)
     }
 
     /// Sends `frame`, Ethernet header included, out of the interface with `index`.
