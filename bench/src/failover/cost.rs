@@ -1,11 +1,11 @@
 //! What one agent costs in the steady state: processor time of all its threads and resident memory.
 
-use std::fs;
 use std::time::Duration;
 
 use agent_tests::lab::clock;
 use agent_tests::lab::cluster::Cluster;
-use anyhow::{Context as _, Result};
+use agent_tests::lab::process::{resident_kib, run_time_ns};
+use anyhow::Result;
 use serde::Serialize;
 
 /// How long is measured.
@@ -41,21 +41,4 @@ pub fn measure(keepalive: Duration, deadtime: Duration) -> Result<[Cost; 2]> {
         })
     };
     Ok([cost(pids[0], before[0])?, cost(pids[1], before[1])?])
-}
-
-/// Time that all threads of a process ran, from `/proc/PID/task/*/schedstat`.
-fn run_time_ns(pid: u32) -> Result<u64> {
-    let mut total = 0;
-    for task in fs::read_dir(format!("/proc/{pid}/task")).context("the agent ended")? {
-        let text = fs::read_to_string(task?.path().join("schedstat")).context("cannot read schedstat")?;
-        let first = text.split_whitespace().next().context("schedstat is empty")?;
-        total += first.parse::<u64>().context("schedstat is not a number")?;
-    }
-    Ok(total)
-}
-
-fn resident_kib(pid: u32) -> Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).context("the agent ended")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    line.trim().trim_end_matches(" kB").parse().context("VmRSS is not a number")
 }

@@ -19,5 +19,6 @@ pub mod inject;
 pub mod metrics;
 pub mod netns;
 pub mod network;
+pub mod process;
 pub mod realtime;
 pub mod scratch;

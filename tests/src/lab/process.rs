@@ -1,0 +1,29 @@
+//! What a process takes from its machine, from `/proc`.
+
+use std::fs;
+
+use anyhow::{Context as _, Result};
+
+/// Time that all threads of a process ran, in nanoseconds (`/proc/PID/task/*/schedstat`).
+///
+/// # Errors
+/// The process ended.
+pub fn run_time_ns(pid: u32) -> Result<u64> {
+    let mut total = 0;
+    for task in fs::read_dir(format!("/proc/{pid}/task")).context("the process ended")? {
+        let text = fs::read_to_string(task?.path().join("schedstat")).context("cannot read schedstat")?;
+        let first = text.split_whitespace().next().context("schedstat is empty")?;
+        total += first.parse::<u64>().context("schedstat is not a number")?;
+    }
+    Ok(total)
+}
+
+/// Resident memory in KiB (`VmRSS`).
+///
+/// # Errors
+/// The process ended.
+pub fn resident_kib(pid: u32) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).context("the process ended")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    line.trim().trim_end_matches(" kB").parse().context("VmRSS is not a number")
+}

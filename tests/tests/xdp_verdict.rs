@@ -1,0 +1,339 @@
+//! What the XDP program makes of packets, by `BPF_PROG_TEST_RUN`: the verdict that each must have, and that userspace,
+//! running the same validation over the same bytes, comes to the same verdict and the same slots.
+
+use std::collections::BTreeMap;
+
+use agent_common::{
+    LinkId, Reject,
+    maps::{Counter, LinkSlot, PeerSlot, name},
+    receive::{Keys, receive},
+    slot::read_slot,
+    window::{PeerWindow, Slots, Windows},
+};
+use agent_tests::{
+    corpus::{Case, corpus},
+    frames::{PEER, Packet, arrival, beat, cluster_config, deliver, frame, key, resigned},
+    kernel::{DROP, Kernel, Outcome, PRODUCT},
+    privileged::skip,
+};
+
+/// The kernel and userspace, fed the same packets.
+struct Pair {
+    kernel: Kernel,
+    keys: Box<Keys>,
+    windows: Box<Windows>,
+    slots: Box<Slots>,
+}
+
+impl Pair {
+    fn new() -> Self {
+        Self {
+            kernel: Kernel::new().unwrap(),
+            keys: Box::new(std::array::from_fn(|id| key(id as u8))),
+            windows: Box::new([PeerWindow::default(); 32]),
+            slots: Box::new([PeerSlot::EMPTY; 32]),
+        }
+    }
+
+    /// Submits to both and compares outcome and slots; returns the outcome.
+    fn submit(&mut self, name: &str, packet: &[u8]) -> Outcome {
+        let kernel = self.kernel.submit(packet).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let userspace = self.userspace(packet);
+        assert_eq!(kernel, userspace, "{name}: kernel and userspace differ");
+        for node in 1..3 {
+            let slot = self.kernel.slot(node).unwrap();
+            assert_same(name, &slot, &self.slots[usize::from(node)]);
+        }
+        kernel
+    }
+
+    fn userspace(&mut self, packet: &[u8]) -> Outcome {
+        let Some(datagram) = deliver(packet).filter(|datagram| datagram.payload.len() >= 4) else {
+            return Outcome::Foreign;
+        };
+        let Some(link) = arrival(&datagram) else { return Outcome::Foreign };
+        // A socket has a link; for a frame that names another, any other will do.
+        let named = datagram.payload.get(6).copied().unwrap_or(0);
+        let seen = link.or(LinkId::new(if named == 7 { 6 } else { 7 })).unwrap();
+        let stamp_ns = self.stamp(datagram.payload, seen);
+        let config = cluster_config();
+        let (windows, slots) = (&mut self.windows, &mut self.slots);
+        match receive(datagram.payload, seen, &config, &self.keys, windows, slots, stamp_ns) {
+            Ok(accepted) if accepted.newest => Outcome::Newest { news: accepted.news },
+            Ok(_) => Outcome::Copy,
+            Err(reason) => Outcome::Refused(reason),
+        }
+    }
+
+    /// The kernel's stamp of the frame, so that slots can be compared whole.
+    fn stamp(&mut self, payload: &[u8], link: LinkId) -> u64 {
+        match payload.get(5) {
+            Some(node @ 1..=2) => self.kernel.slot(*node).unwrap().links[link.index()].stamp_ns,
+            Some(_) | None => 0,
+        }
+    }
+}
+
+fn assert_same(name: &str, kernel: &PeerSlot, userspace: &PeerSlot) {
+    let head = |slot: &PeerSlot| {
+        let PeerSlot { generation, incarnation, seq, heard_ns, counts_ns, acked, accepted, body_len, .. } =
+            *slot;
+        [generation, incarnation, seq, heard_ns, counts_ns, acked, accepted, body_len]
+    };
+    assert_eq!(head(kernel), head(userspace), "{name}");
+    assert_eq!(kernel.links, userspace.links, "{name}");
+    assert_eq!(kernel.body(), userspace.body(), "{name}");
+}
+
+#[test]
+fn every_packet_of_the_corpus_has_its_verdict() {
+    if skip() {
+        return;
+    }
+    let mut pair = Pair::new();
+    let mut seen: BTreeMap<usize, u32> = BTreeMap::new();
+    for Case { name, packet, expected } in corpus() {
+        assert_eq!(pair.submit(&name, &packet), expected, "{name}");
+        if let Outcome::Refused(reason) = expected {
+            *seen.entry(reason.index()).or_default() += 1;
+        }
+    }
+    // The witness: the corpus has a packet for every reason there is.
+    assert_eq!(seen.len(), Reject::COUNT, "{seen:?}");
+}
+
+#[test]
+fn random_and_damaged_packets_have_the_same_verdict_on_both_sides() {
+    if skip() {
+        return;
+    }
+    let mut pair = Pair::new();
+    let mut random = Random(0x5eed);
+    let mut outcomes: BTreeMap<String, u32> = BTreeMap::new();
+    for round in 0..4000 {
+        let packet = random.packet();
+        let outcome = pair.submit(&format!("round {round}: {packet:02x?}"), &packet);
+        *outcomes.entry(format!("{outcome:?}")).or_default() += 1;
+    }
+    // The witness: all kinds of outcome came up.
+    assert!(outcomes.len() >= 14, "{outcomes:?}");
+    assert!(outcomes.get("Newest { news: true }").is_some_and(|n| *n >= 20), "{outcomes:?}");
+}
+
+#[test]
+fn without_a_configuration_everything_passes() {
+    if skip() {
+        return;
+    }
+    let mut kernel = Kernel::unconfigured(PRODUCT, "xbeat").unwrap();
+    for Case { name, packet, .. } in corpus() {
+        assert_eq!(kernel.submit(&packet).unwrap(), Outcome::Foreign, "{name}");
+    }
+    kernel.configure().unwrap();
+    let first = &corpus()[0];
+    assert_eq!(kernel.submit(&first.packet).unwrap(), first.expected, "the witness: configured, it is heard");
+}
+
+#[test]
+fn what_passes_and_what_is_dropped_comes_unchanged() {
+    if skip() {
+        return;
+    }
+    let kernel = Kernel::new().unwrap();
+    for Case { name, packet, .. } in corpus() {
+        let copy = packet.clone();
+        kernel.run(&packet, 1).unwrap();
+        assert_eq!(packet, copy, "{name}");
+    }
+}
+
+#[test]
+fn steady_heartbeats_tell_nothing() {
+    if skip() {
+        return;
+    }
+    let mut kernel = Kernel::new().unwrap();
+    for seq in 1..=1000 {
+        kernel.submit(&Packet::on(0, frame(&beat(PEER, 5, seq), 0)).bytes()).unwrap();
+    }
+    assert_eq!(kernel.counters().unwrap()[Counter::Accepted.index()], 1000);
+    let news = kernel.take_news().unwrap();
+    assert_eq!(news.len(), 1, "the first heartbeat only");
+    assert_eq!(news[0].node, u32::from(PEER));
+    assert!(news[0].stamp_ns <= kernel.slot(PEER).unwrap().heard_ns);
+}
+
+#[test]
+fn news_that_found_the_ring_full_are_told_with_the_next_heartbeat() {
+    if skip() {
+        return;
+    }
+    let mut kernel = Kernel::new().unwrap();
+    let mut seq = 0;
+    let mut say = |kernel: &mut Kernel, votes_version: u32| {
+        seq += 1;
+        let mut beat = beat(PEER, 5, seq);
+        beat.votes_version = votes_version;
+        kernel.submit(&Packet::on(0, frame(&beat, 0)).bytes()).unwrap()
+    };
+    let lost = |kernel: &Kernel| kernel.counters().unwrap()[Counter::NewsLost.index()];
+    let mut version = 0;
+    while lost(&kernel) == 0 {
+        version += 1;
+        assert!(version < 10_000, "the ring never fills");
+        assert_eq!(say(&mut kernel, version), Outcome::Newest { news: true });
+    }
+    assert_eq!(kernel.take_news().unwrap().len() as u32, version - 1);
+    assert_eq!(say(&mut kernel, version), Outcome::Newest { news: true }, "the same content is told now");
+    assert_eq!(kernel.take_news().unwrap().len(), 1);
+    assert_eq!(say(&mut kernel, version), Outcome::Newest { news: false }, "and only once");
+    assert_eq!(lost(&kernel), 1);
+    assert_eq!(kernel.slot(PEER).unwrap().seq, u64::from(version) + 2);
+}
+
+/// A frame counts only once its incarnation has acked our present one.
+#[test]
+fn a_stamp_counts_once_our_incarnation_was_acked() {
+    if skip() {
+        return;
+    }
+    let mut pair = Pair::new();
+    let mut submit = |change: &dyn Fn(&mut agent_common::Beat), incarnation: u64, seq: u64| {
+        let mut beat = beat(PEER, incarnation, seq);
+        change(&mut beat);
+        let outcome = pair.submit("frame", &Packet::on(0, frame(&beat, 0)).bytes());
+        assert!(matches!(outcome, Outcome::Newest { .. }));
+        let slot = pair.kernel.slot(PEER).unwrap();
+        assert!(slot.heard_ns > 0);
+        assert!(slot.counts_ns == 0 || slot.counts_ns == slot.heard_ns);
+        (slot.counts_ns != 0, slot.acked != 0)
+    };
+    let none = |beat: &mut agent_common::Beat| beat.acked = agent_common::NodeSet::EMPTY;
+    let stale = |beat: &mut agent_common::Beat| beat.acks[0].incarnation -= 1;
+    assert_eq!(submit(&none, 5, 1), (false, false));
+    assert_eq!(submit(&stale, 5, 2), (false, false));
+    assert_eq!(submit(&|_| {}, 5, 3), (true, true));
+    assert_eq!(submit(&none, 5, 4), (true, true), "once acked, it stays so for this incarnation");
+    assert_eq!(submit(&none, 6, 1), (false, false), "the next one has to ack again");
+    assert_eq!(submit(&|_| {}, 6, 2), (true, true));
+}
+
+#[test]
+fn a_slot_reads_the_same_from_mapped_memory() {
+    if skip() {
+        return;
+    }
+    let mut kernel = Kernel::new().unwrap();
+    kernel.submit(&Packet::on(0, frame(&beat(PEER, 5, 7), 0)).bytes()).unwrap();
+    let expected = kernel.slot(PEER).unwrap();
+    let fd = kernel.map_data(name::SLOTS).unwrap().fd();
+    let len = std::num::NonZeroUsize::new(size_of::<Slots>()).unwrap();
+    let flags = nix::sys::mman::MapFlags::MAP_SHARED;
+    // SAFETY: a new mapping, which nothing else in this process refers to.
+    let mapped =
+        unsafe { nix::sys::mman::mmap(None, len, nix::sys::mman::ProtFlags::PROT_READ, flags, fd, 0) };
+    let slots = mapped.unwrap().cast::<PeerSlot>();
+    let mut slot = PeerSlot::EMPTY;
+    // SAFETY: the mapping holds 32 slots.
+    let peer = unsafe { slots.add(usize::from(PEER)) };
+    // SAFETY: mapped, and aligned to a page and multiples of eight.
+    unsafe { read_slot(peer.as_ptr(), &mut slot) }.unwrap();
+    assert_same("mapped", &slot, &expected);
+    assert_eq!(slot.seq, 7);
+}
+
+/// Two processors get the same numbers, each in its own shuffled order: each number is accepted exactly once.
+#[test]
+fn two_processors_never_accept_a_number_twice() {
+    if skip() {
+        return;
+    }
+    const NUMBERS: u64 = 24_000;
+    let mut kernel = Kernel::new().unwrap();
+    let packets: Vec<Vec<u8>> =
+        (1..=NUMBERS).map(|seq| Packet::on(0, frame(&beat(PEER, 5, seq), 0)).bytes()).collect();
+    let shared = &kernel;
+    std::thread::scope(|scope| {
+        for seed in [1, 2] {
+            let packets = &packets;
+            scope.spawn(move || {
+                let mut random = Random(seed);
+                for group in packets.chunks(16) {
+                    let mut order: Vec<&Vec<u8>> = group.iter().collect();
+                    random.shuffle(&mut order);
+                    for packet in order {
+                        assert_eq!(shared.run(packet, 1).unwrap().0, DROP);
+                    }
+                }
+            });
+        }
+    });
+    let counters = kernel.counters().unwrap();
+    let accepted = counters[Counter::Accepted.index()] + counters[Counter::Copies.index()];
+    let refused = counters[Reject::Duplicate.index()] + counters[Reject::TooOld.index()];
+    assert_eq!(accepted, NUMBERS, "of {NUMBERS} numbers submitted twice");
+    assert_eq!(refused, NUMBERS);
+    let slot = kernel.slot(PEER).unwrap();
+    assert_eq!((slot.seq, slot.accepted), (NUMBERS, counters[Counter::Accepted.index()]));
+    assert_eq!(slot.generation, 2 * NUMBERS, "a writer at a time");
+    let link: LinkSlot = slot.links[0];
+    assert_eq!((link.seq, link.frames, link.first_seq), (NUMBERS, NUMBERS, 1));
+}
+
+/// SplitMix64 (Steele, Lea and Flood, 2014).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ z >> 31
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    fn shuffle<T>(&mut self, items: &mut [T]) {
+        for last in (1..items.len()).rev() {
+            items.swap(last, self.below(last as u64 + 1) as usize);
+        }
+    }
+
+    /// A heartbeat, more or less: often right, often damaged somewhere, sometimes noise.
+    fn packet(&mut self) -> Vec<u8> {
+        let link = self.below(4) as u8;
+        let node = [1, 1, 1, 1, 2, 2, 0, 3][self.below(8) as usize];
+        let mut beat = beat(node, 5 + self.below(40) / 39, 1 + self.below(300));
+        beat.votes_version = (self.below(8) / 7) as u32;
+        beat.has_claims = self.below(4) == 0;
+        let groups = self.below(65) as usize;
+        for claim in beat.claims.iter_mut().take(groups) {
+            *claim = agent_common::Claim { epoch: 1, candidate: 1, flags: 0 };
+        }
+        let mut payload = frame(&beat, link);
+        if self.below(4) == 0 {
+            let (place, value) = (self.below(payload.len() as u64 - 16) as usize, self.next() as u8);
+            payload = resigned(payload, |body| body[place] = value);
+        }
+        if self.below(20) == 0 {
+            payload.truncate(self.below(payload.len() as u64) as usize);
+        }
+        let mut packet = Packet::on(if self.below(16) == 0 { self.below(4) as u8 } else { link }, payload);
+        packet.tags = vec![0x8100; (self.below(8) / 5) as usize];
+        packet.padding = (self.below(8) / 7 * 9) as usize;
+        let mut bytes = packet.bytes();
+        if self.below(3) == 0 {
+            for _ in 0..=self.below(3) {
+                // Nearer to the start, where the meaning is.
+                let place = self.below(bytes.len() as u64).min(self.below(bytes.len() as u64)) as usize;
+                bytes[place] = self.next() as u8;
+            }
+        }
+        if self.below(30) == 0 {
+            bytes.truncate(14 + self.below(bytes.len() as u64 - 14) as usize);
+        }
+        bytes
+    }
+}
