@@ -99,7 +99,8 @@ pub fn run(settings: Settings) -> Result<(), RunError> {
         .ok();
 
     let (rt_queues, takeover_queues, ends) = queues::make(&settings)?;
-    let takeover = Takeover::new(&settings, requests, notifications, packets, takeover_queues, Arc::clone(&stats));
+    let takeover =
+        Takeover::new(&settings, requests, notifications, packets, takeover_queues, Arc::clone(&stats));
     let parts = rt::Parts {
         config: core_config(&settings, incarnation),
         kernel: network.kernel,
@@ -155,5 +156,8 @@ fn core_config(settings: &Settings, incarnation: u64) -> Config {
         links: settings.links.iter().map(|link| config::LinkConfig { id: link.id, keepalive }).collect(),
         quorum: settings.quorum,
         groups: settings.groups.iter().zip(GroupId::all()).map(|(settings, _)| group(settings)).collect(),
+        start: config::Start::Fresh,
+        gate: config::GateKind::Userspace,
+        mutated: config::Mutated::default(),
     }
 }

@@ -4,8 +4,9 @@ use core::time::Duration;
 
 use agent_common::{GroupId, LinkId, NodeId};
 
+use crate::answer::Answer;
 use crate::event::Failure;
-use crate::snapshot::{GroupState, LinkState, PeerState};
+use crate::snapshot::{GroupState, LeaseReason, LinkState, PeerState};
 use crate::time::Instant;
 
 /// A resource of a group, by place in the configuration.
@@ -17,9 +18,35 @@ pub struct ResourceRef {
     pub index: u8,
 }
 
-/// One thing to do.
+/// One thing to do. Actions are executed strictly in order: a gate that stands before a heartbeat is written before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
+    /// Write (epoch, expiry) to the gate of a group. Comes first whenever a lease shrinks, and last when it grows.
+    Gate {
+        /// Which.
+        group: GroupId,
+        /// The epoch of the lease, 0 for none.
+        epoch: u64,
+        /// From then on the group's addresses do not answer; [`Instant::ZERO`] shuts.
+        expiry: Instant,
+    },
+    /// A lost lease cannot be withdrawn: a release failed and no gate in the kernel is there to shut. Pet no watchdog.
+    SelfFence {
+        /// The group that may still answer here.
+        group: GroupId,
+    },
+    /// Cut `peer` off (two nodes, tie-break `fence`), then answer [`crate::Event::Fenced`].
+    Fence {
+        /// Who.
+        peer: NodeId,
+    },
+    /// The result of an operator's command.
+    Answer {
+        /// The number that came with [`crate::Event::Operator`].
+        ticket: u32,
+        /// What became of it.
+        answer: Answer,
+    },
     /// Send the heartbeat that [`crate::Node::outgoing`] holds, on the links of the set (bit = link id).
     Send {
         /// Bit for each link that is due.
@@ -59,6 +86,15 @@ pub struct Transition {
     pub at: Instant,
     /// What.
     pub what: Change,
+}
+
+/// Who moved a gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GateBy {
+    /// The agent wrote it.
+    Agent,
+    /// The kernel raised its bar, or the expiry passed.
+    Kernel,
 }
 
 /// What changed.
@@ -121,6 +157,33 @@ pub enum Change {
     Vanished {
         /// Which resource.
         resource: ResourceRef,
+    },
+    /// The lease of a group was gained or lost here.
+    Lease {
+        /// Which.
+        group: GroupId,
+        /// Whether it is held now.
+        held: bool,
+        /// Why.
+        reason: LeaseReason,
+    },
+    /// This node's vote for a group.
+    Vote {
+        /// Which.
+        group: GroupId,
+        /// The epoch voted for, 0 for none.
+        epoch: u64,
+        /// Who, `None` for nobody.
+        candidate: Option<NodeId>,
+    },
+    /// The gate of a group.
+    Gate {
+        /// Which.
+        group: GroupId,
+        /// Whether it is open now.
+        open: bool,
+        /// Who moved it.
+        by: GateBy,
     },
     /// Quorum was gained or lost.
     Quorum {

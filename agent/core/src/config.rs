@@ -1,9 +1,13 @@
 //! What a node is told at start: already validated, ids instead of names. The daemon makes it from the TOML file.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use agent_common::{LinkId, NodeId};
+
+pub use crate::carried::{Carried, CarriedGroup, CarriedPeer, CarriedPromise, CarriedSent};
+pub use crate::mutation::{Mutated, Mutation};
 
 /// The whole configuration of the core. Lists are in order of id: `nodes[i]` has node id `i`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +30,30 @@ pub struct Config {
     pub quorum: Quorum,
     /// By group id; 0 to 64.
     pub groups: Vec<GroupConfig>,
+    /// What this node remembers.
+    pub start: Start,
+    /// What shuts the addresses when a lease ends.
+    pub gate: GateKind,
+    /// A rule broken on purpose, for tests; nothing in a build without them.
+    pub mutated: Mutated,
+}
+
+/// What a node remembers when it starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// Nothing: votes for nobody until what it may have promised before is over.
+    Fresh,
+    /// What the process before it handed over ([`crate::Node::carry`]); same incarnation, same boot.
+    Carried(Box<Carried>),
+}
+
+/// What shuts the addresses of a group whose lease ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GateKind {
+    /// The kernel, whatever the agent does.
+    Kernel,
+    /// The agent, by withdrawing the addresses: a lost lease that cannot be withdrawn fences this node itself.
+    Userspace,
 }
 
 /// Intervals of the heartbeat. `keepalive * 2 < deadtime <= initdead`, `warntime < deadtime`.
@@ -64,6 +92,18 @@ pub struct Quorum {
     pub policy: Policy,
     /// Counts changes of the voters.
     pub number: u16,
+    /// The one vote by which they differ from those of the number before; `None` if there is none before.
+    pub change: Option<VoteChange>,
+}
+
+/// One changed vote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VoteChange {
+    /// This node's vote is new.
+    Added(NodeId),
+    /// This node votes no more. It may still be listed, so that it is heard; if it is not, any id beyond the listed ones
+    /// stands for it.
+    Removed(NodeId),
 }
 
 /// The rule of quorum.

@@ -1,7 +1,7 @@
 //! Everything that can happen *to* a node. Readings of the peers' slots, results of effects, the operator.
 
 use agent_common::ids::MAX_LINKS;
-use agent_common::{Beat, LinkId, NodeId};
+use agent_common::{Beat, GroupId, LinkId, NodeId};
 
 use crate::action::ResourceRef;
 use crate::time::Instant;
@@ -51,8 +51,38 @@ pub enum Event<'a> {
         /// Which resource.
         resource: ResourceRef,
     },
-    /// The operator wants something.
-    Operator(Operator),
+    /// The operator wants something. Answered by [`crate::Action::Answer`] when the result is there.
+    Operator {
+        /// Comes back with the answer.
+        ticket: u32,
+        /// What is wanted.
+        what: Operator,
+    },
+    /// The kernel's bar of a group: fed at start and when it rose. It counts as an epoch that was seen, and a gate whose
+    /// epoch is below it is shut.
+    Bar {
+        /// Which.
+        group: GroupId,
+        /// The bar.
+        epoch: u64,
+    },
+    /// How fast CLOCK_MONOTONIC is being slewed (adjtimex); fed when it changed.
+    Slew {
+        /// The absolute value, in parts per million.
+        ppm: u32,
+    },
+    /// An [`crate::Action::Fence`] ended.
+    Fenced {
+        /// Who was to be fenced.
+        peer: NodeId,
+        /// Whether it certainly is.
+        done: bool,
+    },
+    /// What the ping group says (two nodes, tie-break `ping`); fed when it changed.
+    Ping {
+        /// When the request was sent that was answered last, `None` if none was.
+        reached: Option<Instant>,
+    },
 }
 
 /// What an operator can want.
@@ -60,6 +90,15 @@ pub enum Event<'a> {
 pub enum Operator {
     /// Stop in order: release everything, tell the peers, end.
     Leave,
+    /// Hand the group (`None`: every group) over to another owner and do not take it again.
+    Standby(Option<GroupId>),
+    /// Take the group (`None`: every group that this node may own) from its holder; ends a standby.
+    Takeover(Option<GroupId>),
+    /// Suspend decisions, or take them up again. Leases go on.
+    Maintenance(bool),
+    /// Announce `initdead` as the deadtime, so that a majority bears a pause; answered once it has acknowledged that.
+    /// [`crate::Node::carry`] then has the state to hand over.
+    Pause,
 }
 
 /// Why an effect failed; the shell logs the details.

@@ -67,6 +67,10 @@ impl Lab {
                 Action::Release { resource, .. } => effects.push((Effect::Release, resource.index)),
                 Action::Send { .. }
                 | Action::Announce { .. }
+                | Action::Gate { .. }
+                | Action::SelfFence { .. }
+                | Action::Fence { .. }
+                | Action::Answer { .. }
                 | Action::PetWatchdog
                 | Action::Transition(_)
                 | Action::Finished => panic!("{action:?}"),

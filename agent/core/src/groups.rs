@@ -339,7 +339,7 @@ impl Entry {
     fn view(&self) -> GroupView {
         let (state, owner) = self.shown;
         let epoch = self.holder.map_or(0, |holder| holder.epoch).max(self.group.epoch());
-        GroupView { state, owner, epoch, lease: None, reason: self.group.reason }
+        GroupView { state, owner, epoch, lease: None, votes: NodeSet::EMPTY, reason: self.group.reason }
     }
 }
 

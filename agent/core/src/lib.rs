@@ -21,8 +21,11 @@ extern crate alloc;
 extern crate std;
 
 pub mod action;
+pub mod answer;
+pub mod carried;
 pub mod config;
 pub mod event;
+pub mod mutation;
 pub mod snapshot;
 pub mod time;
 
@@ -41,11 +44,15 @@ mod queue;
 mod resource;
 mod timers;
 
-pub use action::{Action, Change, ResourceRef, Transition};
+pub use action::{Action, Change, GateBy, ResourceRef, Transition};
+pub use answer::{Answer, Refusal};
+pub use carried::Carried;
 pub use config::Config;
 pub use event::{Event, Failure, LinkReading, Operator, Reading};
 pub use node::Node;
-pub use snapshot::{GroupState, GroupView, LinkState, LinkView, NodeView, PeerState, Reason, Snapshot};
+pub use snapshot::{
+    GroupState, GroupView, LeaseReason, LinkState, LinkView, NodeView, PeerState, Reason, Snapshot,
+};
 pub use time::Instant;
 
 /// A small valid configuration for tests: `nodes` owners of one group with one address, one link; this is node 0.
@@ -69,11 +76,14 @@ pub(crate) fn test_config(nodes: u8) -> Config {
         },
         nodes: vec![config::NodeConfig::default(); usize::from(nodes)],
         links: vec![config::LinkConfig { id: agent_common::LinkId::new(0).unwrap(), keepalive }],
-        quorum: config::Quorum { policy: config::Policy::Majority, number: 1 },
+        quorum: config::Quorum { policy: config::Policy::Majority, number: 0, change: None },
         groups: vec![config::GroupConfig {
             prefer: (0..nodes).map(id).collect(),
             auto_failback: false,
             resources: 1,
         }],
+        start: config::Start::Fresh,
+        gate: config::GateKind::Kernel,
+        mutated: config::Mutated::default(),
     }
 }

@@ -103,7 +103,12 @@ impl Node {
             }
             Event::Vanished { resource } => self.groups.vanished(resource, now, &mut self.actions),
             Event::Found { resource } => self.groups.found(resource, now, &mut self.actions),
-            Event::Operator(Operator::Leave) => self.live(life::Input::Leave, now),
+            Event::Operator { ticket: _, what: Operator::Leave } => self.live(life::Input::Leave, now),
+            Event::Operator { .. }
+            | Event::Bar { .. }
+            | Event::Slew { .. }
+            | Event::Fenced { .. }
+            | Event::Ping { .. } => {}
         }
     }
 
@@ -151,6 +156,12 @@ impl Node {
     /// own: a clock or a file went back. `None` while all is well.
     pub const fn outlived_by(&self) -> Option<u64> {
         self.outlived
+    }
+
+    /// The state that the next process goes on with. `None` unless [`Operator::Pause`] was answered with
+    /// [`crate::Answer::Done`]; whoever takes it sends no further heartbeat of this node.
+    pub const fn carry(&self) -> Option<crate::Carried> {
+        None
     }
 
     /// Fills `out` with what this node thinks at `now`. Allocates only what `out` lacks.

@@ -130,6 +130,10 @@ impl Lab {
                 }
                 Action::Send { .. }
                 | Action::Announce { .. }
+                | Action::Gate { .. }
+                | Action::SelfFence { .. }
+                | Action::Fence { .. }
+                | Action::Answer { .. }
                 | Action::PetWatchdog
                 | Action::Transition(_)
                 | Action::Finished => {}
@@ -413,7 +417,7 @@ fn a_release_that_fails_stops_the_watchdog_until_it_succeeds() {
     lab.run(100, &[1]);
     let pets = |lab: &Lab| lab.count(|action| *action == Action::PetWatchdog);
     assert_eq!(pets(&lab), 10);
-    lab.feed(Event::Operator(Operator::Leave));
+    lab.feed(Event::Operator { ticket: 0, what: Operator::Leave });
     lab.run(105, &[1]);
     assert_eq!(lab.answer(Err(Failure::TimedOut)), 1);
     lab.actions.clear();
@@ -428,7 +432,7 @@ fn a_release_that_fails_stops_the_watchdog_until_it_succeeds() {
 #[test]
 fn leaving_releases_then_says_so_then_ends() {
     let mut lab = serving(&test_config(2));
-    lab.feed(Event::Operator(Operator::Leave));
+    lab.feed(Event::Operator { ticket: 0, what: Operator::Leave });
     lab.round(10);
     assert_eq!((lab.releases(), lab.node.outgoing().state), (1, NodeState::Standby));
     lab.run(100, &[1]);
@@ -447,7 +451,7 @@ fn leaving_releases_then_says_so_then_ends() {
 #[test]
 fn leaving_does_not_wait_for_ever_for_a_release() {
     let mut lab = serving(&test_config(2));
-    lab.feed(Event::Operator(Operator::Leave));
+    lab.feed(Event::Operator { ticket: 0, what: Operator::Leave });
     let bound = u64::try_from(LEAVE_MAX.as_millis()).unwrap();
     lab.run(bound - 10, &[1]);
     assert_eq!(lab.node.outgoing().state, NodeState::Standby);

@@ -3,8 +3,8 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use agent_common::NodeId;
 use agent_common::ids::MAX_LINKS;
+use agent_common::{NodeId, NodeSet};
 
 use crate::time::Instant;
 
@@ -81,6 +81,66 @@ pub enum Reason {
     Asking,
     /// This node is not in `prefer`.
     NotAnOwner,
+    /// It may still be bound by promises that it made before it started: it votes for nobody yet.
+    HeldOff,
+    /// Its vote belongs to another node.
+    VoteElsewhere,
+    /// Its lease ran out; it waits for late votes, then releases.
+    LeaseLost,
+    /// The operator has put it on standby here.
+    Standby,
+    /// Decisions are suspended.
+    Maintenance,
+    /// It waits for its turn, so that a better candidate comes first.
+    Waiting,
+    /// The change of the voters is not known to enough of them yet.
+    VotesChanging,
+}
+
+/// Why a lease was gained or lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeaseReason {
+    /// A majority promised its votes.
+    Majority,
+    /// The tie-break of two nodes spoke for this one.
+    TieBreak,
+    /// The state that was handed over holds it.
+    Resumed,
+    /// The promises ran out: a majority has not acknowledged in time.
+    Expired,
+    /// Handed over to a node that wants it.
+    Handover,
+    /// The operator put it on standby here.
+    Standby,
+    /// This node leaves.
+    Leaving,
+    /// A resource could not be acquired here.
+    Failed,
+    /// Another node holds it at a higher epoch.
+    Rival,
+    /// The ping group stopped answering.
+    PingLost,
+    /// This node is no owner of it, or no voter any more.
+    NotOurs,
+}
+
+impl LeaseReason {
+    /// For people.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Majority => "a majority promised its votes",
+            Self::TieBreak => "the tie-break spoke for this node",
+            Self::Resumed => "resumed from the state that was handed over",
+            Self::Expired => "a majority has not acknowledged in time",
+            Self::Handover => "handed over to the node that wants it",
+            Self::Standby => "the operator put it on standby here",
+            Self::Leaving => "this node leaves",
+            Self::Failed => "an address could not be brought up here",
+            Self::Rival => "another node holds it at a higher epoch",
+            Self::PingLost => "the ping group stopped answering",
+            Self::NotOurs => "this node may not serve it any more",
+        }
+    }
 }
 
 /// The whole view.
@@ -145,6 +205,8 @@ pub struct GroupView {
     pub epoch: u64,
     /// How long this node's lease still runs, `None` without one.
     pub lease: Option<Duration>,
+    /// Who votes for the node that this node votes for, as far as it knows; this node included.
+    pub votes: NodeSet,
     /// Why this node does not serve it, `None` while it does.
     pub reason: Option<Reason>,
 }

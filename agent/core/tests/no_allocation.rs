@@ -56,6 +56,10 @@ fn drain(
                 Action::Release { resource, attempt } => effects.push((false, resource, attempt)),
                 Action::Send { .. }
                 | Action::Announce { .. }
+                | Action::Gate { .. }
+                | Action::SelfFence { .. }
+                | Action::Fence { .. }
+                | Action::Answer { .. }
                 | Action::PetWatchdog
                 | Action::Transition(_)
                 | Action::Finished => {}

@@ -150,7 +150,7 @@ impl Lab {
                 let link = LinkId::new(link).unwrap();
                 self.feed(if up { Event::Carrier { link, up } } else { Event::SendFailed { link } });
             }
-            Op::Leave => self.feed(Event::Operator(Operator::Leave)),
+            Op::Leave => self.feed(Event::Operator { ticket: 0, what: Operator::Leave }),
         }
     }
 
@@ -271,7 +271,12 @@ impl Lab {
             }
             Action::Transition(transition) => self.check_change(&transition.what),
             Action::Finished => self.finished = true,
-            Action::Announce { .. } | Action::PetWatchdog => {}
+            Action::Announce { .. }
+            | Action::Gate { .. }
+            | Action::SelfFence { .. }
+            | Action::Fence { .. }
+            | Action::Answer { .. }
+            | Action::PetWatchdog => {}
         }
     }
 
@@ -437,9 +442,17 @@ fn the_histories_are_eventful() {
                     Change::Peer { .. }
                     | Change::Link { .. }
                     | Change::Group { .. }
+                    | Change::Lease { .. }
+                    | Change::Vote { .. }
+                    | Change::Gate { .. }
                     | Change::Quorum { .. } => continue,
                 },
-                Action::Send { .. } | Action::PetWatchdog => continue,
+                Action::Send { .. }
+                | Action::Gate { .. }
+                | Action::SelfFence { .. }
+                | Action::Fence { .. }
+                | Action::Answer { .. }
+                | Action::PetWatchdog => continue,
             };
             *seen.entry(name).or_insert(0) += 1;
         }

@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use agent_core::config::{Policy, Quorum, TieBreak};
+use agent_common::NodeId;
+use agent_core::config::{self, Policy, Quorum, TieBreak};
 
 use super::cluster::Nodes;
 use super::report::Findings;
@@ -24,7 +25,8 @@ pub(super) fn quorum(
     let keys = ["policy", "tie_break", "number", "change"];
     let Some(section) = root.table("quorum", "[quorum]", &keys, findings) else {
         warn_majority(nodes, nodes.span.clone(), findings);
-        return (!root.has("quorum")).then_some((Quorum { policy: Policy::Majority, number: 0 }, None));
+        return (!root.has("quorum"))
+            .then_some((Quorum { policy: Policy::Majority, number: 0, change: None }, None));
     };
     let words = [("majority", PolicyWord::Majority), ("two-node", PolicyWord::TwoNode)];
     let policy = section.choice("policy", &words, findings);
@@ -55,7 +57,12 @@ pub(super) fn quorum(
         }
         PolicyWord::TwoNode => Policy::TwoNode(two_node(&section, nodes, place, tie_break, findings)?),
     };
-    Some((Quorum { policy, number }, change))
+    let in_core = change.as_ref().and_then(|change| match change {
+        VoteChange::Added(node) => Some(config::VoteChange::Added(*node)),
+        // It is not listed any more: the first id beyond the list stands for it.
+        VoteChange::Removed(_) => NodeId::all().nth(nodes.count()).map(config::VoteChange::Removed),
+    });
+    Some((Quorum { policy, number, change: in_core }, change))
 }
 
 fn two_node(

@@ -206,6 +206,18 @@ impl<'s> Teller<'s> {
                 let reason = "somebody else removed it; it is put back".to_owned();
                 self.address(resource, "vanished", Some(reason), None)
             }
+            Change::Lease { group, held, reason } => {
+                let word = if held { "lease held" } else { "lease lost" };
+                What::own(&format!("{word} of {}: {}", self.settings.group_name(group), reason.text()))
+            }
+            Change::Vote { group, epoch: _, candidate } => {
+                let candidate = candidate.map_or("nobody", |node| self.settings.node_name(node));
+                What::own(&format!("vote for {candidate} in {}", self.settings.group_name(group)))
+            }
+            Change::Gate { group, open, by: _ } => {
+                let word = if open { "open" } else { "closed" };
+                What::own(&format!("gate of {} {word}", self.settings.group_name(group)))
+            }
             Change::Quorum { have } => {
                 What::Own { to: None, quorum: Some(have), lateness_us: None, dropped: None }
             }

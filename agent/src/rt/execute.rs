@@ -21,6 +21,11 @@ impl Rt {
                 Action::Announce { resource } => self.order(resource, Task::Announce, now),
                 // No watchdog is opened yet.
                 Action::PetWatchdog => {}
+                // No gate, fence or command with an answer is built yet.
+                Action::Gate { .. }
+                | Action::SelfFence { .. }
+                | Action::Fence { .. }
+                | Action::Answer { .. } => {}
                 Action::Transition(transition) => self.tell(transition),
                 Action::Finished => self.finished = true,
             }

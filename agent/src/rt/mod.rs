@@ -214,7 +214,7 @@ impl Rt {
         while let Ok(command) = self.parts.queues.commands.pop() {
             match command {
                 Command::Leave => {
-                    self.node.handle(Event::Operator(Operator::Leave), now);
+                    self.node.handle(Event::Operator { ticket: 0, what: Operator::Leave }, now);
                     self.perform(now);
                 }
                 Command::Keys(keyring) => {

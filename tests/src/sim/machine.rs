@@ -9,7 +9,9 @@ use agent_common::maps::{ClusterConfig, KeyState, PeerSlot};
 use agent_common::window::{PeerWindow, Slots, Windows};
 use agent_common::wire::{FRAME_MAX, cluster_id, decode, encode};
 use agent_common::{Accepted, Beat, KeyId, Keys, LinkId, NodeId, Reject, receive};
-use agent_core::config::{GroupConfig, LinkConfig, NodeConfig, Policy, Quorum, Timing};
+use agent_core::config::{
+    GateKind, GroupConfig, LinkConfig, Mutated, NodeConfig, Policy, Quorum, Start, Timing,
+};
 use agent_core::{Config, Event, Failure, Instant, LinkReading, Node, Operator, Reading, ResourceRef};
 
 /// What the machines of a world have in common.
@@ -63,8 +65,11 @@ impl Setup {
             timing: self.timing,
             nodes: vec![NodeConfig::default(); usize::from(self.nodes)],
             links: links.map(|id| LinkConfig { id, keepalive }).collect(),
-            quorum: Quorum { policy: self.policy, number: 1 },
+            quorum: Quorum { policy: self.policy, number: 0, change: None },
             groups: vec![group; usize::from(self.groups)],
+            start: Start::Fresh,
+            gate: GateKind::Userspace,
+            mutated: Mutated::default(),
         }
     }
 }
@@ -91,7 +96,7 @@ impl Message {
                 Event::Released { resource, attempt, result }
             }
             Self::Vanished { resource } => Event::Vanished { resource },
-            Self::Leave => Event::Operator(Operator::Leave),
+            Self::Leave => Event::Operator { ticket: 0, what: Operator::Leave },
         }
     }
 }

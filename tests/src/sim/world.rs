@@ -400,6 +400,10 @@ impl World {
                 Action::Release { resource, attempt } => {
                     self.plan(soon, Due::Effect { node, life, resource, attempt, acquires: false });
                 }
+                Action::Gate { .. }
+                | Action::SelfFence { .. }
+                | Action::Fence { .. }
+                | Action::Answer { .. } => {}
                 Action::Announce { .. } => self.witness.announced += 1,
                 Action::PetWatchdog => {}
                 Action::Transition(transition) => {

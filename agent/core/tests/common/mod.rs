@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use agent_common::{LinkId, NodeId};
 use agent_core::Config;
-use agent_core::config::{GroupConfig, LinkConfig, NodeConfig, Policy, Quorum, Timing};
+use agent_core::config::{
+    GateKind, GroupConfig, LinkConfig, Mutated, NodeConfig, Policy, Quorum, Start, Timing,
+};
 
 /// The node id `raw`.
 pub(crate) fn id(raw: u8) -> NodeId {
@@ -29,7 +31,7 @@ pub(crate) fn config(nodes: u8, groups: u8, resources: u8, auto_failback: bool) 
         },
         nodes: vec![NodeConfig::default(); usize::from(nodes)],
         links: vec![link(0), link(1)],
-        quorum: Quorum { policy: Policy::Majority, number: 1 },
+        quorum: Quorum { policy: Policy::Majority, number: 0, change: None },
         groups: (0..groups)
             .map(|group| GroupConfig {
                 prefer: (0..nodes).map(|node| id((group + node) % nodes)).collect(),
@@ -37,5 +39,8 @@ pub(crate) fn config(nodes: u8, groups: u8, resources: u8, auto_failback: bool) 
                 resources,
             })
             .collect(),
+        start: Start::Fresh,
+        gate: GateKind::Kernel,
+        mutated: Mutated::default(),
     }
 }

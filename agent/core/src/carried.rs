@@ -1,0 +1,86 @@
+//! The state that one process hands over to the next (upgrade, re-exec): all that a node has promised and was promised.
+//! Plain values, so that the shell can write and read them; boot id and completeness are its to check.
+
+use alloc::vec::Vec;
+
+use agent_common::{Claim, NodeId};
+
+use crate::time::Instant;
+
+/// Everything of a node that outlives its process. A shell that reads it back incompletely, in another boot, or after any
+/// further heartbeat was sent, starts [`crate::config::Start::Fresh`] with a higher incarnation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Carried {
+    /// The incarnation that goes on.
+    pub incarnation: u64,
+    /// The last sequence number that was sent.
+    pub seq: u64,
+    /// Version of the table of claims.
+    pub votes_version: u32,
+    /// Number of the vote configuration that is in force.
+    pub number: u16,
+    /// Until then this node votes for nobody ([`Instant::ZERO`] when that is over).
+    pub held_off_until: Instant,
+    /// Whether maintenance is on.
+    pub maintenance: bool,
+    /// Heartbeats sent, oldest first.
+    pub sent: Vec<CarriedSent>,
+    /// By group id.
+    pub groups: Vec<CarriedGroup>,
+    /// All other nodes that were heard.
+    pub peers: Vec<CarriedPeer>,
+}
+
+/// A heartbeat that was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CarriedSent {
+    /// Its number.
+    pub seq: u64,
+    /// The clock, read before its first copy was handed to the kernel.
+    pub at: Instant,
+    /// The deadtime that it announced, microseconds.
+    pub deadtime_us: u32,
+}
+
+/// One group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CarriedGroup {
+    /// This node's vote, the row of its table.
+    pub vote: Claim,
+    /// The highest epoch seen.
+    pub seen: u64,
+    /// The highest epoch for which this node voted for another.
+    pub voted: u64,
+    /// The promises that this node was given for its own claim.
+    pub promises: Vec<CarriedPromise>,
+    /// Whether the operator has put it on standby here.
+    pub standby: bool,
+}
+
+/// A promise that this node was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CarriedPromise {
+    /// By whom.
+    pub voter: NodeId,
+    /// How long it binds the voter.
+    pub until: Instant,
+}
+
+/// What is known of a peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CarriedPeer {
+    /// Who.
+    pub node: NodeId,
+    /// Its incarnation.
+    pub incarnation: u64,
+    /// Its newest sequence number.
+    pub seq: u64,
+    /// Its newest stamp that counts.
+    pub counts_at: Option<Instant>,
+    /// Its announced deadtime, microseconds.
+    pub deadtime_us: u32,
+    /// Version of its table that is known, 0 for none.
+    pub table: u32,
+    /// Its table, by group id.
+    pub claims: Vec<Claim>,
+}
