@@ -39,6 +39,7 @@ mod pacer;
 mod peer;
 mod queue;
 mod resource;
+mod rules;
 mod timers;
 
 pub use action::{Action, Change, ResourceRef, Transition};

@@ -21,8 +21,9 @@ use agent_common::{Ack, Beat, Claim, GroupId, LinkId, NodeId, NodeState};
 
 use crate::action::Change;
 use crate::event::Reading;
-use crate::link::{Link, LinkRules};
+use crate::link::Link;
 use crate::queue::Actions;
+use crate::rules::Rules;
 use crate::snapshot::{NodeView, PeerState};
 use crate::time::Instant;
 
@@ -54,25 +55,6 @@ pub(crate) const fn next(state: PeerState, sign: Sign) -> PeerState {
         (Dead, Sign::Overdue) => Dead,
         (Unknown | Up | Late | Dead | Leaving, Sign::Silent) => Dead,
     }
-}
-
-/// The local rules by which peers are judged.
-#[derive(Clone, Debug)]
-pub(crate) struct Rules {
-    /// This node.
-    pub(crate) me: NodeId,
-    /// Its incarnation.
-    pub(crate) incarnation: u64,
-    /// Silent for longer is late.
-    pub(crate) warntime: Duration,
-    /// The bound of announced deadtimes.
-    pub(crate) initdead: Duration,
-    /// Until then a peer that was never heard is unknown.
-    pub(crate) unknown_until: Instant,
-    /// Configured links.
-    pub(crate) links: usize,
-    /// By link id.
-    pub(crate) link: [LinkRules; MAX_LINKS],
 }
 
 /// What a reading brought that the rest of the node must know.

@@ -5,11 +5,11 @@ use std::vec::Vec;
 use agent_common::{Claim, GroupId, NodeId, NodeState};
 use core::time::Duration;
 
-use super::{News, Peer, REREAD, Rules, Sign, next};
+use super::{News, Peer, REREAD, Sign, next};
 use crate::action::{Action, Change};
 use crate::event::Reading;
-use crate::node::rules;
 use crate::queue::Actions;
+use crate::rules::Rules;
 use crate::snapshot::PeerState::{self, Dead, Late, Leaving, Unknown, Up};
 use crate::test_config;
 use crate::time::Instant;
@@ -47,7 +47,7 @@ struct Lab {
 impl Lab {
     fn new() -> Self {
         let config = test_config(2);
-        let rules = rules(&config, START);
+        let rules = Rules::new(&config, START);
         let id = NodeId::new(1).unwrap();
         let mut beat = Reading::silent(id, START);
         beat.beat.incarnation = 7;
