@@ -4,7 +4,6 @@
 mod network;
 mod notify;
 mod queues;
-mod stand_in;
 mod threads;
 
 use std::sync::Arc;

@@ -1,5 +1,6 @@
 //! What the tests of xbeat share: the laboratory of network namespaces, frames, and the rule for skipping.
 
+pub mod corpus;
 pub mod frames;
 pub mod kernel;
 pub mod lab;

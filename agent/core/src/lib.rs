@@ -42,6 +42,7 @@ mod pacer;
 mod peer;
 mod queue;
 mod resource;
+mod rules;
 mod timers;
 
 pub use action::{Action, Change, GateBy, ResourceRef, Transition};

@@ -4,7 +4,6 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use agent_common::ids::MAX_LINKS;
 use agent_common::{Beat, NodeId};
 
 use crate::action::{Action, Change};
@@ -12,14 +11,14 @@ use crate::config::{Config, Policy};
 use crate::event::{Event, Operator, Reading};
 use crate::groups::{Groups, Scene};
 use crate::life::{self, Life};
-use crate::link::LinkRules;
 use crate::membership::{Standing, View};
 use crate::outgoing::Outgoing;
 use crate::owner::FirstLiving;
 use crate::pacer::Pacer;
-use crate::peer::{Peer, Rules};
+use crate::peer::Peer;
 use crate::queue::Actions;
 use crate::resource::Effect;
+use crate::rules::Rules;
 use crate::snapshot::{NodeView, PeerState, Snapshot};
 use crate::time::Instant;
 use crate::timers::{Punctuality, Timer};
@@ -54,7 +53,7 @@ impl Node {
     /// A node that starts at `now`, holds nothing and has heard nobody. `config` is validated by who makes it; what is
     /// beyond the bounds of the ids is ignored.
     pub fn new(config: &Config, now: Instant) -> Self {
-        let rules = rules(config, now);
+        let rules = Rules::new(config, now);
         let ids = NodeId::all().take(config.nodes.len()).filter(|id| *id != config.me);
         let peers: Vec<Peer> = ids.map(|id| Peer::new(id, &rules)).collect();
         Self {
@@ -308,30 +307,6 @@ impl Node {
                 Life::Joining | Life::Up | Life::Yielding { .. } => {}
             }
         }
-    }
-}
-
-/// The rules by which `config` has peers judged by a node that starts at `now`.
-pub(crate) fn rules(config: &Config, now: Instant) -> Rules {
-    let timing = &config.timing;
-    let plain = LinkRules { warntime: timing.warntime, stretch: 1, interval: None };
-    let mut link = [plain; MAX_LINKS];
-    for (rules, link) in link.iter_mut().zip(&config.links) {
-        if link.keepalive > timing.keepalive {
-            let ratio = link.keepalive.as_nanos().div_ceil(timing.keepalive.as_nanos().max(1));
-            let stretch = u32::try_from(ratio).unwrap_or(u32::MAX);
-            let warntime = timing.warntime.saturating_mul(stretch);
-            *rules = LinkRules { warntime, stretch, interval: Some(link.keepalive) };
-        }
-    }
-    Rules {
-        me: config.me,
-        incarnation: config.incarnation,
-        warntime: timing.warntime,
-        initdead: timing.initdead,
-        unknown_until: now.after(timing.initdead),
-        links: config.links.len().min(MAX_LINKS),
-        link,
     }
 }
 

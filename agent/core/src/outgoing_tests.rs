@@ -5,9 +5,9 @@ use agent_common::{Ack, Claim, GroupId, NodeId, NodeState};
 use super::{Outgoing, TABLE_EVERY};
 use crate::event::Reading;
 use crate::membership::View;
-use crate::node::rules;
 use crate::peer::Peer;
 use crate::queue::Actions;
+use crate::rules::Rules;
 use crate::test_config;
 use crate::time::Instant;
 
@@ -20,7 +20,7 @@ fn id(raw: u8) -> NodeId {
 /// Peer 1, heard with number 5, knowing `table` of ours.
 fn peer(table: u32) -> Peer {
     let config = test_config(2);
-    let rules = rules(&config, NOW);
+    let rules = Rules::new(&config, NOW);
     let mut peer = Peer::new(id(1), &rules);
     let mut reading = Reading::silent(id(1), NOW);
     reading.heard = true;
@@ -70,7 +70,7 @@ fn the_table_goes_along_until_it_is_known() {
 #[test]
 fn who_is_not_heard_is_sent_the_table_now_and_then() {
     let mut outgoing = Outgoing::new(&test_config(2));
-    let unheard = Peer::new(id(1), &rules(&test_config(2), NOW));
+    let unheard = Peer::new(id(1), &Rules::new(&test_config(2), NOW));
     let mut sent = 0;
     for _ in 0..10 * TABLE_EVERY {
         outgoing.build(NodeState::Up, &View::default(), core::slice::from_ref(&unheard), NOW);

@@ -21,8 +21,9 @@ use agent_common::{Ack, Beat, Claim, GroupId, LinkId, NodeId, NodeState};
 
 use crate::action::Change;
 use crate::event::Reading;
-use crate::link::{Link, LinkRules};
+use crate::link::Link;
 use crate::queue::Actions;
+use crate::rules::Rules;
 use crate::snapshot::{NodeView, PeerState};
 use crate::time::Instant;
 
@@ -54,25 +55,6 @@ pub(crate) const fn next(state: PeerState, sign: Sign) -> PeerState {
         (Dead, Sign::Overdue) => Dead,
         (Unknown | Up | Late | Dead | Leaving, Sign::Silent) => Dead,
     }
-}
-
-/// The local rules by which peers are judged.
-#[derive(Clone, Debug)]
-pub(crate) struct Rules {
-    /// This node.
-    pub(crate) me: NodeId,
-    /// Its incarnation.
-    pub(crate) incarnation: u64,
-    /// Silent for longer is late.
-    pub(crate) warntime: Duration,
-    /// The bound of announced deadtimes.
-    pub(crate) initdead: Duration,
-    /// Until then a peer that was never heard is unknown.
-    pub(crate) unknown_until: Instant,
-    /// Configured links.
-    pub(crate) links: usize,
-    /// By link id.
-    pub(crate) link: [LinkRules; MAX_LINKS],
 }
 
 /// What a reading brought that the rest of the node must know.
@@ -109,6 +91,9 @@ pub(crate) struct Peer {
     accepted: u64,
     read_at: Instant,
     counts_at: Option<Instant>,
+    /// The first sign of a life that does not count yet. A reading shows one life only: what the earlier one sent last
+    /// may have counted and is gone from the slot, so that life is taken to have ended no earlier than this (I2).
+    reborn_at: Option<Instant>,
     deadtime: Duration,
     /// What it says of its life.
     life: NodeState,
@@ -136,6 +121,7 @@ impl Peer {
             accepted: 0,
             read_at: Instant::ZERO,
             counts_at: None,
+            reborn_at: None,
             deadtime: rules.initdead,
             life: NodeState::Joining,
             grace_until: Instant::NEVER,
@@ -213,12 +199,16 @@ impl Peer {
         if reading.heard && reading.beat.incarnation >= self.incarnation {
             if reading.beat.incarnation > self.incarnation || !self.heard {
                 self.begin_life(&reading.beat, now, out);
+                let was_there = self.is_alive() || self.state == PeerState::Leaving;
+                self.reborn_at = was_there.then_some(reading.heard_at.min(reading.read_at));
                 news = News { changed: true, greet: true, ..news };
             }
+            // Two frames may bear one stamp: the number tells that there was another.
+            let is_newer = news.greet || reading.beat.seq > self.seq;
             self.seq = self.seq.max(reading.beat.seq);
             self.accepted = reading.accepted;
             if let Some(at) = reading.counts_at
-                && self.counts_at.is_none_or(|before| at > before)
+                && self.counts_at.is_none_or(|before| at > before || (is_newer && at == before))
             {
                 self.count(at, &reading.beat, rules, &mut news);
                 self.hear(at, rules, now, &mut news, out);
@@ -286,6 +276,7 @@ impl Peer {
     /// Takes the words of a frame that counts.
     fn count(&mut self, at: Instant, beat: &Beat, rules: &Rules, news: &mut News) {
         self.counts_at = Some(at);
+        self.reborn_at = None;
         self.deadtime = Duration::from_micros(u64::from(beat.deadtime_us)).min(rules.initdead);
         if self.life != beat.state {
             self.life = beat.state;
@@ -349,13 +340,18 @@ impl Peer {
             return;
         }
         self.state = to;
-        let silent = self.counts_at.map_or(Duration::ZERO, |at| now.since(at));
+        let silent = self.newest().map_or(Duration::ZERO, |at| now.since(at));
         out.tell(now, Change::Peer { peer: self.id, from, to, silent, deadtime: self.deadtime });
+    }
+
+    /// The newest moment at which it is known to have been alive.
+    fn newest(&self) -> Option<Instant> {
+        self.counts_at.max(self.reborn_at)
     }
 
     /// The first moment at which a reading without a new stamp says dead.
     fn dead_at(&self, rules: &Rules) -> Instant {
-        match (self.state, self.counts_at) {
+        match (self.state, self.newest()) {
             (PeerState::Dead, _) => Instant::NEVER,
             (PeerState::Unknown, _) | (PeerState::Up | PeerState::Late | PeerState::Leaving, None) => {
                 rules.unknown_until
@@ -366,7 +362,7 @@ impl Peer {
 
     /// The same for late.
     fn late_at(&self, rules: &Rules) -> Instant {
-        match (self.state, self.counts_at) {
+        match (self.state, self.newest()) {
             (PeerState::Up, Some(at)) => just_after(at, rules.warntime),
             (PeerState::Up, None)
             | (PeerState::Unknown | PeerState::Late | PeerState::Dead | PeerState::Leaving, _) => {

@@ -79,6 +79,7 @@ fn op() -> impl Strategy<Value = Op> {
 #[derive(Clone, Copy)]
 struct Known {
     counts: Option<Instant>,
+    incarnation: u64,
     deadtime: Duration,
     read_at: Instant,
 }
@@ -106,7 +107,7 @@ impl Lab {
             slot.beat.votes_version = 1;
             slot
         });
-        let known = Known { counts: None, deadtime: INITDEAD, read_at: START };
+        let known = Known { counts: None, incarnation: 7, deadtime: INITDEAD, read_at: START };
         Self {
             node: Node::new(&config(NODES, GROUPS, RESOURCES, auto_failback), START),
             now: START,
@@ -179,13 +180,12 @@ impl Lab {
     fn restart(&mut self, peer: u8) {
         let slot = &mut self.slots[usize::from(peer)];
         let mut anew = Reading::silent(id(peer), self.now);
-        anew.heard = slot.heard;
-        anew.heard_at = slot.heard_at;
         anew.accepted = slot.accepted;
         anew.beat.incarnation = slot.beat.incarnation + 1;
         anew.beat.votes_version = 1;
-        anew.beat.deadtime_us = 50_000;
         *slot = anew;
+        // Its first frame is what shows it, and cannot have acknowledged anything.
+        self.frame(peer, false, 1, 50, 0);
     }
 
     fn feed(&mut self, event: Event<'_>) {
@@ -194,12 +194,20 @@ impl Lab {
     }
 
     fn round(&mut self) {
+        let before = self.view();
         for peer in 1..usize::from(NODES) {
             self.slots[peer].read_at = self.now;
             let slot = self.slots[peer].clone();
             let known = &mut self.known[peer];
             known.read_at = self.now;
-            if slot.heard && slot.counts_at > known.counts {
+            if slot.heard && slot.beat.incarnation > known.incarnation {
+                // The first sign of a life: the earlier one ended no earlier than that.
+                known.incarnation = slot.beat.incarnation;
+                if before.nodes[peer].state != PeerState::Dead {
+                    known.counts = known.counts.max(known.counts.and(Some(slot.heard_at)));
+                }
+            }
+            if slot.heard && slot.counts_at >= known.counts {
                 known.counts = slot.counts_at;
                 let deadtime = Duration::from_micros(u64::from(slot.beat.deadtime_us));
                 known.deadtime = deadtime.min(INITDEAD);

@@ -122,7 +122,7 @@ pub(super) fn interface(text: &str) -> Result<(), InterfaceError> {
         Err(InterfaceError::TooLong)
     } else if text == "."
         || text == ".."
-        || text.contains(|c: char| c.is_whitespace() || c == '/' || c == ':')
+        || text.contains(|c: char| c.is_whitespace() || c.is_control() || matches!(c, '/' | ':' | '"' | '\\'))
     {
         Err(InterfaceError::Character)
     } else {

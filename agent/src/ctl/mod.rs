@@ -2,9 +2,105 @@
 //! queues and atomics with the realtime threads, and no lock.
 
 pub mod event;
+mod followers;
+mod http;
+mod hub;
 pub mod label;
 pub mod log;
+pub mod metrics;
 pub mod moment;
 pub mod protocol;
+mod server;
+mod signals;
 pub mod socket;
 pub mod status;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tracing::{error, info};
+
+use crate::bridge::ControlSide;
+use crate::settings::Settings;
+use hub::Hub;
+use signals::{Signals, Wish};
+use socket::ControlSocket;
+
+/// Requests of clients that wait for the hub.
+const ASKS: usize = 32;
+/// Signals that wait for the hub.
+const WISHES: usize = 8;
+/// How long clients may take to read their last lines at the end.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// Serves until the rt thread has ended. A socket or a port that cannot be had is logged, and done without.
+///
+/// # Errors
+/// The thread cannot wait for descriptors or signals at all.
+pub fn run(side: ControlSide) -> io::Result<()> {
+    within_runtime(async {
+        let signals = Signals::new()?;
+        let (wishes, wished) = mpsc::channel(WISHES);
+        tokio::spawn(signals.forward(wishes));
+        serve(side, wished).await
+    })
+}
+
+fn within_runtime(serving: impl Future<Output = io::Result<()>>) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let result = runtime.block_on(serving);
+    runtime.shutdown_timeout(FAREWELL);
+    result
+}
+
+async fn serve(side: ControlSide, wished: mpsc::Receiver<Wish>) -> io::Result<()> {
+    let settings = Arc::clone(&side.settings);
+    let (asks, asked) = mpsc::channel(ASKS);
+    // Dropped at the end, which removes the path.
+    let socket = match ControlSocket::bind(&settings.control_socket) {
+        Ok(socket) => Some(socket),
+        Err(error) => {
+            error!("{error}{}; the agent goes on without commands", cause(&error));
+            None
+        }
+    };
+    let mut servers = JoinSet::new();
+    if let Some(socket) = &socket {
+        servers.spawn(server::serve(socket.listener()?, asks.clone()));
+    }
+    if let Some(listener) = metrics_listener(&settings).await {
+        servers.spawn(http::serve(listener, asks.clone()));
+    }
+    let mut hub = Hub::new(side, wished)?;
+    let result = hub.run(asked, asks).await;
+    drop(hub);
+    servers.abort_all();
+    // The followers have been told; their tasks need a moment to write it.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    result
+}
+
+async fn metrics_listener(settings: &Settings) -> Option<TcpListener> {
+    let address = settings.metrics_listen?;
+    match TcpListener::bind(address).await {
+        Ok(listener) => {
+            info!("metrics are served on http://{address}/metrics");
+            Some(listener)
+        }
+        Err(error) => {
+            error!("cannot serve metrics on {address}: {error}; the agent goes on without");
+            None
+        }
+    }
+}
+
+fn cause(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(String::new, |source| format!(": {source}"))
+}
+
+#[cfg(test)]
+mod tests;

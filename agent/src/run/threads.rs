@@ -33,7 +33,7 @@ pub(super) fn run(
     let stats = Arc::clone(&parts.stats);
     let rt = Rt::new(parts).map_err(super::descriptor("the rt thread's descriptors"))?;
     let ctl = spawn("ctl", CTL_STACK, move || {
-        if let Err(error) = super::stand_in::run(side) {
+        if let Err(error) = crate::ctl::run(side) {
             error!("the control thread ended: {error}; heartbeats go on, without commands and metrics");
         }
     })?;

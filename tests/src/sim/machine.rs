@@ -207,6 +207,13 @@ impl Machine {
         Ok(accepted)
     }
 
+    /// When the newest frame of a life arrived that does not count yet: its first sign may keep the node alive, since
+    /// the slot no longer shows what the earlier life sent last.
+    pub(super) fn reborn(&self, peer: NodeId) -> Option<Instant> {
+        let slot = &self.slots[peer.index()];
+        (slot.counts_ns == 0 && slot.heard_ns != 0).then_some(Instant(slot.heard_ns))
+    }
+
     /// The generation of a peer's slot.
     pub(super) const fn generation(&self, peer: NodeId) -> u64 {
         self.slots[peer.index()].generation

@@ -5,12 +5,15 @@
 //! verdict is checked against what the kernels really received (invariants I2 and I3), and [`Witness`] counts what
 //! happened, so that a test can show that its trouble came about. The same seed gives the same history.
 
+mod faults;
 mod machine;
 mod network;
 mod rng;
+mod witness;
 mod world;
 
 pub use machine::Setup;
 pub use network::Loss;
 pub use rng::Rng;
-pub use world::{Witness, World};
+pub use witness::Witness;
+pub use world::World;

@@ -6,54 +6,30 @@ use std::time::Duration;
 
 use agent_common::wire::FRAME_MAX;
 use agent_common::{GroupId, LinkId, NodeId};
-use agent_core::{Action, Change, Event, PeerState, ResourceRef, Snapshot, Transition};
+use agent_core::{Action, Event, ResourceRef, Snapshot, Transition};
 
 use super::machine::{Machine, Message, Setup};
-use super::network::{Loss, Network};
+use super::network::Network;
 use super::rng::Rng;
+use super::witness::Witness;
 
 /// An agent that is not paused wakes no later than this after it asked.
-const WAKE_MAX: Duration = Duration::from_micros(200);
+pub(super) const WAKE_MAX: Duration = Duration::from_micros(200);
 /// An effect takes no longer than this.
 const EFFECT_MAX: Duration = Duration::from_millis(2);
 /// Transitions that are printed when a test fails.
 const TRACE: usize = 80;
 
-/// What happened: a test that asserts that something did not happen shows by these that its trouble came about.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Witness {
-    /// Frames that arrived and were accepted.
-    pub frames: u64,
-    /// Frames that were lost or cut.
-    pub lost: u64,
-    /// Peers called dead.
-    pub deaths: u64,
-    /// Pauses that lasted longer than the deadtime.
-    pub long_pauses: u64,
-    /// Rounds that began later than the deadtime after they were due.
-    pub late_rounds: u64,
-    /// Addresses that came up.
-    pub acquired: u64,
-    /// Addresses that went down.
-    pub released: u64,
-    /// Times at which two machines had one address.
-    pub doubles: u64,
-    /// Announcements after the first.
-    pub announced: u64,
-    /// Agents that ended in order.
-    pub finished: u64,
-}
-
 /// An armed timer: arming it anew voids it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Timer {
+pub(super) struct Timer {
     number: u64,
     asked: u64,
 }
 
 /// What is due.
 #[derive(Debug)]
-enum Due {
+pub(super) enum Due {
     /// Rounds by news and messages have no timer.
     Round {
         node: NodeId,
@@ -82,14 +58,14 @@ enum Due {
 pub struct World {
     /// What happened so far.
     pub witness: Witness,
-    setup: Setup,
+    pub(super) setup: Setup,
     seed: u64,
     rng: Rng,
-    now: u64,
+    pub(super) now: u64,
     order: u64,
     queue: BTreeMap<(u64, u64), Due>,
-    machines: Vec<Machine>,
-    network: Network,
+    pub(super) machines: Vec<Machine>,
+    pub(super) network: Network,
     trace: Vec<(u64, NodeId, Transition)>,
 }
 
@@ -151,73 +127,6 @@ impl World {
         Some(Duration::from_nanos(self.now - start))
     }
 
-    /// Starts the agent of `node` anew.
-    pub fn start(&mut self, node: NodeId) {
-        let now = self.now;
-        let setup = self.setup.clone();
-        let machine = self.machine(node);
-        machine.start(&setup, now);
-        let life = machine.life;
-        self.plan(now, Due::Round { node, life, timer: None });
-    }
-
-    /// Kills the agent of `node`: its addresses stay.
-    pub fn kill(&mut self, node: NodeId) {
-        self.machine(node).agent = None;
-    }
-
-    /// The machine of `node` loses its power: nothing of it stays.
-    pub fn crash(&mut self, node: NodeId) {
-        self.kill(node);
-        self.machine(node).addresses.clear();
-    }
-
-    /// Stops the agent of `node` for `span`; its kernel goes on.
-    pub fn pause(&mut self, node: NodeId, span: Duration) {
-        let until = self.now + nanos(span);
-        let machine = self.machine(node);
-        let life = machine.life;
-        if let Some(agent) = machine.agent.as_mut().filter(|agent| !agent.is_paused) {
-            agent.is_paused = true;
-            self.witness.long_pauses += u64::from(span > self.setup.timing.deadtime);
-            self.plan(until, Due::Resume { node, life });
-        }
-    }
-
-    /// The operator of `node` wants it to leave.
-    pub fn leave(&mut self, node: NodeId) {
-        self.tell(node, Message::Leave);
-    }
-
-    /// Somebody removes all addresses of `node`.
-    pub fn meddle(&mut self, node: NodeId) {
-        for resource in std::mem::take(&mut self.machine(node).addresses) {
-            self.tell(node, Message::Vanished { resource });
-        }
-    }
-
-    /// Cuts or heals all directed paths from `from` to `to`.
-    pub fn cut(&mut self, from: NodeId, to: NodeId, cut: bool) {
-        for link in LinkId::all().take(usize::from(self.setup.links)) {
-            self.cut_link(from, to, link, cut);
-        }
-    }
-
-    /// Cuts or heals one directed path.
-    pub fn cut_link(&mut self, from: NodeId, to: NodeId, link: LinkId, cut: bool) {
-        self.network.cut(from, to, link, cut);
-    }
-
-    /// Sets the loss of every path.
-    pub fn lose(&mut self, loss: Loss) {
-        self.network.lose(loss);
-    }
-
-    /// Heals the network.
-    pub fn heal(&mut self) {
-        self.network.heal();
-    }
-
     /// Whose machines have the address of `group`.
     pub fn holders(&self, group: GroupId) -> Vec<NodeId> {
         let address = ResourceRef { group, index: 0 };
@@ -238,11 +147,11 @@ impl World {
         self.machines.get(node.index()).is_some_and(|machine| machine.agent.is_some())
     }
 
-    fn machine(&mut self, node: NodeId) -> &mut Machine {
+    pub(super) fn machine(&mut self, node: NodeId) -> &mut Machine {
         &mut self.machines[node.index()]
     }
 
-    fn plan(&mut self, at: u64, due: Due) {
+    pub(super) fn plan(&mut self, at: u64, due: Due) {
         self.order += 1;
         self.queue.insert((at.max(self.now), self.order), due);
     }
@@ -309,7 +218,7 @@ impl World {
         self.plan(at, Due::Round { node, life, timer: None });
     }
 
-    fn tell(&mut self, node: NodeId, message: Message) {
+    pub(super) fn tell(&mut self, node: NodeId, message: Message) {
         if let Some(agent) = self.machine(node).agent.as_mut() {
             agent.inbox.push(message);
             self.wake(node);
@@ -436,49 +345,6 @@ impl World {
             }
         }
     }
-
-    /// I2: whoever is called dead was silent for longer than it announced, by what the kernel received.
-    fn check_verdict(&mut self, node: NodeId, change: &Change) {
-        let Change::Peer { peer, to: PeerState::Dead, .. } = change else { return };
-        self.witness.deaths += 1;
-        let now = self.now;
-        let machine = self.machine(node);
-        let clock = machine.clock(now);
-        let excused = machine.agent.as_ref().map_or(0, |agent| agent.excused_until);
-        if let Some(heard) = machine.heard.get(peer).copied() {
-            let deadline = heard.at.after(heard.deadtime);
-            assert!(clock > deadline, "I2: {node:?} calls {peer:?} dead, which it hears");
-            let late = clock.since(deadline);
-            assert!(
-                late <= WAKE_MAX + Duration::from_nanos(1) || now <= excused,
-                "I3: {node:?} calls {peer:?} dead {late:?} too late"
-            );
-        }
-    }
-
-    /// I3: whoever was silent for longer than it announced is dead after the round.
-    fn check(&mut self, node: NodeId) {
-        let Some(view) = self.view(node).filter(|view| !view.leaving) else { return };
-        let machine = &self.machines[node.index()];
-        let clock = machine.clock(self.now);
-        for peer in self.nodes().filter(|peer| *peer != node) {
-            let state = view.nodes[peer.index()].state;
-            let silent = |heard: &super::machine::Heard| clock > heard.at.after(heard.deadtime);
-            let is_silent = machine.heard.get(&peer).map(silent);
-            match state {
-                PeerState::Unknown | PeerState::Dead => {
-                    assert_ne!(
-                        (state, is_silent),
-                        (PeerState::Dead, Some(false)),
-                        "I2: {node:?} holds {peer:?} dead, which it hears"
-                    );
-                }
-                PeerState::Up | PeerState::Late | PeerState::Leaving => {
-                    assert_eq!(is_silent, Some(false), "I3: {node:?} holds {peer:?} for {state:?}");
-                }
-            }
-        }
-    }
 }
 
 impl Drop for World {
@@ -493,6 +359,6 @@ impl Drop for World {
     }
 }
 
-fn nanos(span: Duration) -> u64 {
+pub(super) fn nanos(span: Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -1,0 +1,230 @@
+//! The one owner of the control thread's ends: drains notes, answers what clients ask, passes on what people want.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent_core::{Instant, Snapshot};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{mpsc, oneshot};
+use tracing::{error, info, warn};
+
+use super::event::{Event, Teller, Weight, What};
+use super::followers::{Followers, Line};
+use super::metrics;
+use super::moment;
+use super::signals::Wish;
+use super::status::{Sources, Status};
+use crate::bridge::{Command, ControlSide, Note};
+use crate::keys;
+use crate::settings::Settings;
+
+/// How often a command is offered again to a full queue, and how often a slow leave is mentioned.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What the servers ask of the hub.
+pub(super) enum Ask {
+    /// The status.
+    Status(oneshot::Sender<Box<Status>>),
+    /// The metrics in OpenMetrics text.
+    Metrics(oneshot::Sender<String>),
+    /// Events: the past, and the future if asked for; `None` instead when there are too many followers.
+    Events { follow: bool, lines: Option<u32>, reply: oneshot::Sender<Option<Events>> },
+}
+
+/// Events for one client.
+pub(super) struct Events {
+    pub(super) past: Vec<Line>,
+    pub(super) future: Option<mpsc::Receiver<Line>>,
+}
+
+/// See the module.
+pub(super) struct Hub {
+    side: ControlSide,
+    settings: Arc<Settings>,
+    wished: mpsc::Receiver<Wish>,
+    notes_ready: AsyncFd<OwnedFd>,
+    ended: AsyncFd<OwnedFd>,
+    followers: Followers,
+    leaving: bool,
+    /// What [`crate::stats::Stats::dropped`] was when it was last told.
+    dropped: u64,
+}
+
+impl Hub {
+    /// # Errors
+    /// A descriptor cannot be waited for.
+    pub(super) fn new(side: ControlSide, wished: mpsc::Receiver<Wish>) -> io::Result<Self> {
+        let settings = Arc::clone(&side.settings);
+        let notes_ready = watched(&side.notes_ready)?;
+        let ended = watched(&side.ended)?;
+        let followers = Followers::default();
+        Ok(Self { side, settings, wished, notes_ready, ended, followers, leaving: false, dropped: 0 })
+    }
+
+    /// Until the rt thread has ended. `_asks` keeps the channel open when there is no server.
+    ///
+    /// # Errors
+    /// A descriptor cannot be waited for.
+    pub(super) async fn run(
+        &mut self,
+        mut asked: mpsc::Receiver<Ask>,
+        _asks: mpsc::Sender<Ask>,
+    ) -> io::Result<()> {
+        let settings = Arc::clone(&self.settings);
+        let mut teller = Teller::new(&settings);
+        self.publish(&Event::at(now(), What::own("started")));
+        let mut reminder = tokio::time::interval(PATIENCE);
+        loop {
+            tokio::select! {
+                biased;
+                ready = self.ended.readable() => {
+                    let _ = ready?;
+                    break;
+                }
+                ready = self.notes_ready.readable() => {
+                    let mut ready = ready?;
+                    // Read before the queues: a note that comes later raises the counter again.
+                    let _ = nix::unistd::read(ready.get_inner(), &mut [0; 8]);
+                    ready.clear_ready();
+                    drop(ready);
+                    self.drain(&mut teller);
+                }
+                Some(wish) = self.wished.recv() => match wish {
+                    Wish::Leave => self.leave(),
+                    Wish::Reload => self.reload(),
+                },
+                Some(ask) = asked.recv() => self.answer(ask),
+                _ = reminder.tick() => self.remind(),
+            }
+        }
+        self.drain(&mut teller);
+        self.publish(&Event::at(now(), What::own("ended")));
+        Ok(())
+    }
+
+    fn drain(&mut self, teller: &mut Teller<'_>) {
+        let mut notes: Vec<Note> = Vec::new();
+        for queue in &mut self.side.notes {
+            // No more than is there now: a thread that goes on writing cannot keep this one here.
+            for _ in 0..queue.slots() {
+                notes.extend(queue.pop().ok());
+            }
+        }
+        let mut events: Vec<Event> = notes.iter().map(|note| teller.tell(note)).collect();
+        // Each queue is in order, but a wake-up finds several of them.
+        events.sort_by_key(|event| event.t_ns);
+        for event in &events {
+            self.publish(event);
+        }
+        let dropped = self.side.stats.dropped.load(std::sync::atomic::Ordering::Relaxed);
+        if dropped > self.dropped {
+            let count = dropped - self.dropped;
+            self.dropped = dropped;
+            self.publish(&Event::at(now(), What::dropped(count)));
+        }
+    }
+
+    fn publish(&mut self, event: &Event) {
+        match event.weight() {
+            Weight::Warn => warn!("{}", event.to_text()),
+            Weight::Info => info!("{}", event.to_text()),
+        }
+        self.followers.tell(event);
+    }
+
+    fn leave(&mut self) {
+        if !self.leaving {
+            self.leaving = true;
+            self.publish(&Event::at(now(), What::own("leaving")));
+        }
+        self.command(Command::Leave);
+    }
+
+    fn remind(&mut self) {
+        if self.leaving {
+            info!("still leaving: an address is not released yet, or a peer has not heard it");
+            self.command(Command::Leave);
+        }
+    }
+
+    /// Old keys stay in force unless the new ones are in order and the kernel has them.
+    fn reload(&mut self) {
+        let refused = match keys::load(&self.settings.key_file) {
+            Err(error) => Some(error.to_string()),
+            Ok(ring) => match self.side.kernel.set_keys(&ring) {
+                Err(error) => Some(format!("the kernel's map could not be written: {error}")),
+                Ok(()) if self.command(Command::Keys(Box::new(ring))) => None,
+                Ok(()) => Some("the realtime thread does not read its commands".to_owned()),
+            },
+        };
+        let to = if refused.is_some() { "refused" } else { "reloaded" };
+        let what = What::Config { what: "keys".to_owned(), to: to.to_owned(), reason: refused };
+        self.publish(&Event::at(now(), what));
+    }
+
+    /// Whether the rt thread's queue took it.
+    fn command(&mut self, command: Command) -> bool {
+        let taken = self.side.commands.push(command).is_ok();
+        if !taken {
+            error!("the realtime thread does not read its commands");
+        }
+        // A full counter means that it is awake already.
+        let _ = nix::unistd::write(&self.side.commands_ready, &1_u64.to_ne_bytes());
+        taken
+    }
+
+    /// A client that has gone needs no answer.
+    fn answer(&mut self, ask: Ask) {
+        match ask {
+            Ask::Status(reply) => {
+                let status = self.with_sources(Status::of);
+                let _ = reply.send(Box::new(status));
+            }
+            Ask::Metrics(reply) => {
+                let text = self.with_sources(metrics::render);
+                let _ = reply.send(text);
+            }
+            Ask::Events { follow, lines, reply } => {
+                let past = self.followers.past(lines);
+                let future = follow.then(|| self.followers.follow());
+                let events = match future {
+                    None => Some(Events { past, future: None }),
+                    Some(None) => None,
+                    Some(future @ Some(_)) => Some(Events { past, future }),
+                };
+                let _ = reply.send(events);
+            }
+        }
+    }
+
+    fn with_sources<T>(&mut self, make: impl FnOnce(&Sources<'_>) -> T) -> T {
+        let snapshot: &Snapshot = self.side.snapshots.read();
+        let sources = Sources {
+            settings: &self.settings,
+            stats: &self.side.stats,
+            kernel: self.side.kernel.as_ref(),
+            modes: &self.side.modes,
+            snapshot,
+            now: now(),
+        };
+        make(&sources)
+    }
+}
+
+fn now() -> Instant {
+    Instant(moment::now_ns())
+}
+
+/// A copy of the descriptor that the runtime waits for.
+fn watched(descriptor: &OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    let copy = descriptor.try_clone()?;
+    let flags = OFlag::from_bits_retain(fcntl(&copy, FcntlArg::F_GETFL)?);
+    fcntl(&copy, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+    // SAFETY: an OwnedFd owns a valid descriptor, and neither the hub nor AsyncFd replaces or closes it before it is
+    // deregistered.
+    Ok(unsafe { AsyncFd::register_with_interest(copy, Interest::READABLE) }?)
+}

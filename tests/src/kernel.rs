@@ -1,0 +1,220 @@
+//! The product's XDP program under `BPF_PROG_TEST_RUN`: loaded with the tests' cluster in its maps, fed one packet at a
+//! time, and asked what it counted, recorded and told.
+
+use std::path::PathBuf;
+
+use agent_common::{
+    Reject,
+    maps::{COUNTERS, Counter, KeyState, News, PeerSlot, name},
+};
+use anyhow::{Context as _, Result};
+use aya::{
+    Ebpf, EbpfLoader, TestRun as _,
+    maps::{Array, MapData, PerCpuArray, RingBuf},
+    programs::{TestRunOptions, Xdp},
+};
+
+use crate::frames::{LINKS, cluster_config, key, link_config};
+
+/// `XDP_ABORTED`.
+pub const ABORTED: u32 = 0;
+/// `XDP_DROP`.
+pub const DROP: u32 = 1;
+/// `XDP_PASS`.
+pub const PASS: u32 = 2;
+/// `XDP_TX`.
+pub const TX: u32 = 3;
+
+/// What a packet came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// Passed on, nothing counted.
+    Foreign,
+    /// Counted with its reason.
+    Refused(Reject),
+    /// Above everything heard before.
+    Newest {
+        /// Whether userspace is told.
+        news: bool,
+    },
+    /// Refreshed its link only.
+    Copy,
+}
+
+/// The path of an object that `cargo xtask build-ebpf` made; the product's can be given by `XBEAT_EBPF_OBJECT`.
+pub fn object(file: &str) -> PathBuf {
+    let target = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target"));
+    match std::env::var_os("XBEAT_EBPF_OBJECT") {
+        Some(path) if file == PRODUCT => path.into(),
+        Some(path) => PathBuf::from(path).with_file_name(file),
+        None => target.join(file),
+    }
+}
+
+/// The product's object.
+pub const PRODUCT: &str = "xbeat.bpf.o";
+
+/// A loaded object with a program.
+pub struct Kernel {
+    object: Ebpf,
+    program: &'static str,
+}
+
+impl Kernel {
+    /// The product's program, with the tests' cluster in the maps.
+    ///
+    /// # Errors
+    /// The object is not there, or the kernel refuses it.
+    pub fn new() -> Result<Self> {
+        let mut kernel = Self::unconfigured(PRODUCT, "xbeat")?;
+        kernel.configure()?;
+        Ok(kernel)
+    }
+
+    /// A program of an object, its maps zeroed.
+    ///
+    /// # Errors
+    /// As [`Kernel::new`].
+    pub fn unconfigured(file: &str, program: &'static str) -> Result<Self> {
+        let path = object(file);
+        let mut object = EbpfLoader::new()
+            .load_file(&path)
+            .with_context(|| format!("cannot load {} (cargo xtask build-ebpf makes it)", path.display()))?;
+        let xdp: &mut Xdp = object.program_mut(program).context("no such program")?.try_into()?;
+        xdp.load().context("the kernel refuses the program")?;
+        Ok(Self { object, program })
+    }
+
+    /// Writes the tests' cluster into the maps.
+    ///
+    /// # Errors
+    /// A map is missing or of another shape.
+    pub fn configure(&mut self) -> Result<()> {
+        self.array(name::CONFIG)?.set(0, cluster_config(), 0)?;
+        let mut links = self.array(name::LINKS)?;
+        for link in &LINKS {
+            links.set(u32::from(link.id), link_config(link), 0)?;
+        }
+        let mut keys: Array<_, KeyState> = self.array(name::KEYS)?;
+        for id in 0..=u8::MAX {
+            keys.set(u32::from(id), key(id), 0)?;
+        }
+        Ok(())
+    }
+
+    /// An array of the object.
+    ///
+    /// # Errors
+    /// A map is missing or of another shape.
+    pub fn array<T: aya::Pod>(&mut self, name: &str) -> Result<Array<&mut MapData, T>> {
+        let map = self.object.map_mut(name).with_context(|| format!("no map {name}"))?;
+        Ok(Array::try_from(map)?)
+    }
+
+    /// Runs the program on a packet, and returns its verdict and the mean nanoseconds of a repetition.
+    ///
+    /// # Errors
+    /// The kernel refuses the test-run.
+    pub fn run(&self, packet: &[u8], repeat: u32) -> Result<(u32, u64)> {
+        let xdp: &Xdp = self.object.program(self.program).context("no such program")?.try_into()?;
+        let options = TestRunOptions { data_in: Some(packet), repeat, ..TestRunOptions::new() };
+        let result = xdp.test_run(options)?;
+        Ok((result.return_value, result.duration.as_nanos() as u64))
+    }
+
+    /// Runs the program once, and returns its verdict and the packet as it left it.
+    ///
+    /// # Errors
+    /// As [`Kernel::run`].
+    pub fn output(&self, packet: &[u8]) -> Result<(u32, Vec<u8>)> {
+        let xdp: &Xdp = self.object.program(self.program).context("no such program")?.try_into()?;
+        let mut out = vec![0; packet.len() + 64];
+        let options =
+            TestRunOptions { data_in: Some(packet), data_out: Some(&mut out), ..TestRunOptions::new() };
+        let result = xdp.test_run(options)?;
+        out.truncate(result.data_size_out as usize);
+        Ok((result.return_value, out))
+    }
+
+    /// All counters, summed over the processors.
+    ///
+    /// # Errors
+    /// The map is missing or of another shape.
+    pub fn counters(&self) -> Result<[u64; COUNTERS]> {
+        let map = self.object.map(name::COUNTERS).context("no counters")?;
+        let map: PerCpuArray<_, u64> = PerCpuArray::try_from(map)?;
+        let mut sums = [0; COUNTERS];
+        for (index, sum) in (0..).zip(&mut sums) {
+            *sum = map.get(&index, 0)?.iter().sum();
+        }
+        Ok(sums)
+    }
+
+    /// A peer's slot.
+    ///
+    /// # Errors
+    /// The map is missing or of another shape.
+    pub fn slot(&mut self, node: u8) -> Result<PeerSlot> {
+        Ok(self.array::<PeerSlot>(name::SLOTS)?.get(&u32::from(node), 0)?)
+    }
+
+    /// The object's own map, for a test that maps it into memory.
+    ///
+    /// # Errors
+    /// The map is missing.
+    pub fn map_data(&mut self, name: &str) -> Result<&MapData> {
+        match self.object.map(name).with_context(|| format!("no map {name}"))? {
+            aya::maps::Map::Array(data) => Ok(data),
+            _ => anyhow::bail!("{name} is not an array"),
+        }
+    }
+
+    /// Takes all news out of the ring.
+    ///
+    /// # Errors
+    /// The map is missing, or a record has another size.
+    pub fn take_news(&mut self) -> Result<Vec<News>> {
+        let mut ring = RingBuf::try_from(self.object.map_mut(name::NEWS).context("no ring")?)?;
+        let mut taken = Vec::new();
+        while let Some(record) = ring.next() {
+            let bytes: &[u8; size_of::<News>()] = record.first_chunk().context("a short record")?;
+            let word =
+                |at: usize| u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+            let stamp_ns = u64::from(word(0)) | u64::from(word(4)) << 32;
+            taken.push(News { stamp_ns, node: word(8), reserved: word(12) });
+        }
+        Ok(taken)
+    }
+
+    /// Submits one packet and says what it came to, by verdict and by the counters that moved.
+    ///
+    /// # Errors
+    /// The verdict and the counters contradict each other.
+    pub fn submit(&mut self, packet: &[u8]) -> Result<Outcome> {
+        let before = self.counters()?;
+        let (verdict, _) = self.run(packet, 1)?;
+        let after = self.counters()?;
+        let moved: Vec<(usize, u64)> =
+            before.iter().zip(&after).map(|(a, b)| b - a).enumerate().filter(|(_, n)| *n != 0).collect();
+        let accepted = (Counter::Accepted.index(), 1);
+        let news = (Counter::News.index(), 1);
+        let lost = (Counter::NewsLost.index(), 1);
+        Ok(match (verdict, &moved[..]) {
+            (PASS, []) => Outcome::Foreign,
+            (DROP, [one]) if *one == accepted => Outcome::Newest { news: false },
+            (DROP, [one, two]) if *one == accepted && (*two == news || *two == lost) => {
+                Outcome::Newest { news: true }
+            }
+            (DROP, [one]) if *one == (Counter::Copies.index(), 1) => Outcome::Copy,
+            (verdict, [(index, 1)]) => {
+                let reason = Reject::ALL.get(*index).copied().context("an odd counter moved")?;
+                anyhow::ensure!(
+                    verdict == if reason.passes() { PASS } else { DROP },
+                    "{reason:?}: {verdict}"
+                );
+                Outcome::Refused(reason)
+            }
+            (verdict, moved) => anyhow::bail!("verdict {verdict} with counters {moved:?}"),
+        })
+    }
+}
