@@ -10,6 +10,7 @@ extern crate std;
 
 pub mod beat;
 pub mod frame;
+pub mod held;
 pub mod hmac;
 pub mod ids;
 pub mod maps;

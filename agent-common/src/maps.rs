@@ -1,7 +1,7 @@
 //! The BPF maps: names, capacities and the layout of their values, `repr(C)` and free of implicit padding.
 //! The socket path keeps the same slots in ordinary memory, so everything above reads one shape.
 
-use crate::ids::{MAX_LINKS, MAX_NODES};
+use crate::ids::{MAX_GROUPS, MAX_LINKS, MAX_NODES};
 use crate::reject::Reject;
 use crate::wire::BODY_MAX;
 
@@ -21,6 +21,14 @@ pub mod name {
     pub const COUNTERS: &str = "COUNTERS";
     /// `RingBuf` of [`super::News`].
     pub const NEWS: &str = "NEWS";
+    /// `Hash<[u8; 16], GateAddress>` by address, IPv4 as ::ffff:a.b.c.d, network order; written by the agent. Pinned.
+    pub const GATE_ADDRESSES: &str = "GATE_ADDRESSES";
+    /// `Array<Gate, MAX_GROUPS>` by group id, `BPF_F_MMAPABLE`, written by the agent alone. Pinned.
+    pub const GATES: &str = "GATES";
+    /// `Array<Bar, MAX_GROUPS>` by group id, `BPF_F_MMAPABLE`, written by the kernel alone. Pinned.
+    pub const BARS: &str = "BARS";
+    /// `PerCpuArray<u64, GATE_DROPS>` by [`super::gate_drops`], written by the kernel. Pinned.
+    pub const GATE_DROPS: &str = "GATE_DROPS";
 }
 
 /// How many counters there are: one for each [`Reject`], then one for each [`Counter`].
@@ -148,7 +156,70 @@ pub struct News {
     pub reserved: u32,
 }
 
+/// Most addresses behind gates.
+pub const GATE_ADDRESSES_MAX: usize = 512;
+/// How many counters of gates there are.
+pub const GATE_DROPS: usize = 2 * GATE_ADDRESSES_MAX;
+/// Changes whenever the meaning of a pinned map does: maps with another number are not read, but replaced.
+pub const GATE_ABI: u32 = 1;
+
+/// Behind which group's gate an address is.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[repr(C)]
+pub struct GateAddress {
+    /// Group id.
+    pub group: u32,
+    /// Its place among the addresses, below [`GATE_ADDRESSES_MAX`]: what its drops are counted by.
+    pub place: u32,
+}
+
+/// What the agent says of a gate: open until `expiry_ns`, as long as no bar is above `epoch`. Zeroed: shut.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[repr(C)]
+pub struct Gate {
+    /// The lease's epoch.
+    pub epoch: u64,
+    /// CLOCK_MONOTONIC ns.
+    pub expiry_ns: u64,
+}
+
+impl Gate {
+    /// Whether the gate lets packets through at `now_ns`.
+    pub const fn is_open(self, bar: u64, now_ns: u64) -> bool {
+        self.epoch >= bar && now_ns < self.expiry_ns
+    }
+}
+
+/// What the kernel says of a gate: the highest epoch at which another node was seen to hold the group. It only rises.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[repr(C)]
+pub struct Bar {
+    /// That epoch, 0 for none.
+    pub epoch: u64,
+}
+
+/// Which way a packet went that a gate dropped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Direction {
+    /// To the address.
+    Ingress = 0,
+    /// From the address.
+    Egress = 1,
+}
+
+/// The counter of an address and a direction in the map of drops.
+#[inline(always)]
+pub const fn gate_drops(place: u32, direction: Direction) -> u32 {
+    2 * place + direction as u32
+}
+
 const _: () = {
+    assert!(MAX_GROUPS == 64);
+    assert!(core::mem::size_of::<GateAddress>() == 8);
+    assert!(core::mem::size_of::<Gate>() == 16);
+    assert!(core::mem::size_of::<Bar>() == 8);
+    assert!(GATE_ADDRESSES_MAX.is_power_of_two());
     assert!(core::mem::size_of::<LinkConfig>() == 24);
     assert!(core::mem::size_of::<KeyState>() == 88);
     assert!(core::mem::size_of::<PeerSlot>() == 56 + 32 * MAX_LINKS + 8 + 1400);
@@ -159,7 +230,7 @@ const _: () = {
 #[cfg(feature = "user")]
 mod pod {
     //! Userspace's licence to hand these types to the map syscalls.
-    use super::{ClusterConfig, KeyState, LinkConfig, PeerSlot};
+    use super::{Bar, ClusterConfig, Gate, GateAddress, KeyState, LinkConfig, PeerSlot};
 
     // SAFETY: repr(C), integers only, no implicit padding.
     unsafe impl aya::Pod for ClusterConfig {}
@@ -169,4 +240,10 @@ mod pod {
     unsafe impl aya::Pod for KeyState {}
     // SAFETY: as above.
     unsafe impl aya::Pod for PeerSlot {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for GateAddress {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Gate {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Bar {}
 }

@@ -14,6 +14,7 @@ use aya_ebpf::programs::XdpContext;
 
 use crate::{
     digest::KernelHasher,
+    gate_bar,
     maps::{self, NO_LINK, Scratch},
     parse::{Datagram, Packet, Place, datagram},
     time::KernelInstant,
@@ -125,14 +126,18 @@ fn keep(frame: PacketFrame, valid: &Valid, ours: u64) -> Result<(), Reject> {
     let window = maps::window(valid.node)?;
     let slot: *mut PeerSlot = maps::slot(valid.node)?;
     let stamp = KernelInstant::now();
-    let recorded = maps::locked(window, |inside| {
+    let (recorded, counts) = maps::locked(window, |inside| {
         // SAFETY: from the map, and written only under the lock of the window beside it.
         let slot = unsafe { &mut *slot };
-        record(inside, slot, frame, valid, ours, stamp.0)
-    })?;
-    match recorded {
+        let recorded = record(inside, slot, frame, valid, ours, stamp.0);
+        (recorded, ours != 0 && inside.acked == ours)
+    });
+    match recorded? {
         Recorded::Newest => maps::count(Counter::Accepted.index()),
-        Recorded::Copy => maps::count(Counter::Copies.index()),
+        Recorded::Copy => {
+            maps::count(Counter::Copies.index());
+            return Ok(());
+        }
         Recorded::News(said) => {
             maps::count(Counter::Accepted.index());
             let node = u32::from(valid.node.raw());
@@ -140,6 +145,9 @@ fn keep(frame: PacketFrame, valid: &Valid, ours: u64) -> Result<(), Reject> {
                 maps::locked(window, |inside| mark_told(inside, said));
             }
         }
+    }
+    if counts {
+        gate_bar::raise(frame, valid.node);
     }
     Ok(())
 }

@@ -5,6 +5,12 @@
 #[cfg(target_arch = "bpf")]
 mod digest;
 #[cfg(target_arch = "bpf")]
+mod gate;
+#[cfg(target_arch = "bpf")]
+mod gate_bar;
+#[cfg(target_arch = "bpf")]
+mod gate_maps;
+#[cfg(target_arch = "bpf")]
 mod heartbeat;
 #[cfg(target_arch = "bpf")]
 mod maps;
@@ -15,23 +21,47 @@ mod time;
 
 #[cfg(target_arch = "bpf")]
 mod program {
-    use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
+    use aya_ebpf::{
+        bindings::xdp_action,
+        macros::{classifier, xdp},
+        programs::{TcContext, XdpContext},
+    };
 
-    use crate::heartbeat::{self, Verdict};
+    use crate::{
+        gate,
+        heartbeat::{self, Verdict},
+        parse::Packet,
+    };
 
-    /// Ingress of an interface that carries links of the cluster.
+    /// `TCX_NEXT` and `TC_ACT_UNSPEC`: whoever else is asked decides.
+    const NEXT: i32 = -1;
+    /// `TCX_DROP` and `TC_ACT_SHOT`.
+    const SHOT: i32 = 2;
+
+    /// Ingress of an interface that carries links of the cluster or service addresses.
     #[xdp]
     fn xbeat(ctx: XdpContext) -> u32 {
         let verdict = heartbeat::handle(&ctx);
         #[cfg(feature = "debug-log")]
         log(&ctx, &verdict);
         match verdict {
+            Verdict::Foreign if gate::shuts_out(Packet::of(&ctx)) => xdp_action::XDP_DROP,
             // Invariant I7: what is not provably ours goes on unchanged.
             Verdict::Foreign => xdp_action::XDP_PASS,
             Verdict::Heard => xdp_action::XDP_DROP,
             Verdict::Refused(reason) if reason.passes() => xdp_action::XDP_PASS,
             Verdict::Refused(_) => xdp_action::XDP_DROP,
         }
+    }
+
+    /// Egress of an interface that carries service addresses.
+    #[classifier]
+    fn xbeat_egress(ctx: TcContext) -> i32 {
+        // Headers that are not in the first piece of the packet are brought there; if that fails it is a short packet.
+        if ctx.data() + gate::LOOK_LEN > ctx.data_end() {
+            let _ = ctx.pull_data((ctx.len() as usize).min(gate::LOOK_LEN) as u32);
+        }
+        if gate::shuts_in(Packet::between(ctx.data(), ctx.data_end())) { SHOT } else { NEXT }
     }
 
     #[cfg(feature = "debug-log")]

@@ -43,7 +43,13 @@ impl Packet {
     /// Reads the bounds afresh from the context.
     #[inline(always)]
     pub(crate) fn of(ctx: &XdpContext) -> Self {
-        Self { start: ctx.data(), end: ctx.data_end() }
+        Self::between(ctx.data(), ctx.data_end())
+    }
+
+    /// The bytes from `start` to `end`, as a context of another kind has them.
+    #[inline(always)]
+    pub(crate) fn between(start: usize, end: usize) -> Self {
+        Self { start, end }
     }
 
     /// Where the packet starts; nothing is checked to be there.

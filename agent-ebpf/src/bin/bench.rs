@@ -7,6 +7,9 @@
 #[path = "../digest.rs"]
 mod digest;
 #[cfg(target_arch = "bpf")]
+#[path = "../gate_bar.rs"]
+mod gate_bar;
+#[cfg(target_arch = "bpf")]
 #[path = "../heartbeat.rs"]
 mod heartbeat;
 #[cfg(target_arch = "bpf")]
