@@ -1,5 +1,7 @@
 //! The real binary: what it says of a file with mistakes, how it exits, and that a key file of its own making is used.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where something is missing")]
+
 use std::path::Path;
 use std::process::{Command, Output};
 

@@ -1,5 +1,7 @@
 //! Every example in configs/ is valid, and the alerts and the dashboard ask for metrics that exist.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where something is missing")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

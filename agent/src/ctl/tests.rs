@@ -12,7 +12,7 @@ use std::time::Duration;
 use agent_common::maps::{COUNTERS, Counter};
 use agent_common::{GroupId, LinkId, NodeId, Reject};
 use agent_core::{
-    Change, GroupState, Instant, LinkState, NodeView, PeerState, ResourceRef, Snapshot, Transition,
+    Change, GroupState, GroupView, Instant, LinkState, NodeView, PeerState, ResourceRef, Snapshot, Transition,
 };
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
@@ -64,11 +64,13 @@ fn snapshot() -> Snapshot {
     snapshot.nodes = vec![NodeView { state: PeerState::Up, ..NodeView::default() }, beta];
     snapshot.nodes[1].links[0].state = LinkState::Late;
     snapshot.nodes[1].links[0].loss_ppm = 25_000;
-    let mut group = agent_core::GroupView::default();
-    group.state = GroupState::Serving;
-    group.owner = NodeId::new(0);
-    group.epoch = 1 << 8;
-    snapshot.groups = vec![group];
+    let serving = GroupView {
+        state: GroupState::Serving,
+        owner: NodeId::new(0),
+        epoch: 1 << 8,
+        ..GroupView::default()
+    };
+    snapshot.groups = vec![serving];
     snapshot
 }
 
