@@ -16,10 +16,11 @@ use agent_core::{
 };
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use super::event::{Event, Teller, What};
+use super::event::{Event, Teller, Weight, What};
 use super::status::{Sources, Status};
 use super::*;
 use crate::bridge::{AddressChange, Command, KernelView, Keyring, Note};
+use crate::rt::clock;
 use crate::settings::{ReceiveMode, Settings};
 use crate::stats::Stats;
 
@@ -55,7 +56,7 @@ fn snapshot() -> Snapshot {
     let beta = NodeView {
         state: PeerState::Up,
         incarnation: 5,
-        counts_at: Some(Instant(moment::now_ns())),
+        counts_at: Some(clock::now()),
         deadtime: Duration::from_millis(50),
         accepted: 1000,
         ..NodeView::default()
@@ -306,7 +307,7 @@ fn rendered() -> (String, Settings) {
     stats.socket[Reject::Digest.index()].store(3, Ordering::Relaxed);
     let modes = BTreeMap::from([("eth0".to_owned(), ReceiveMode::Generic)]);
     let snapshot = snapshot();
-    let now = Instant(moment::now_ns());
+    let now = clock::now();
     let sources = Sources {
         settings: &settings,
         stats: &stats,
@@ -465,6 +466,29 @@ fn every_change_is_an_event_of_the_interface() {
     assert_eq!(tell(Change::Quorum { have: false }), "{\"t_ns\":9,\"event\":\"self\",\"quorum\":false}");
     assert_eq!(tell(Change::Late { by: silent }), "{\"t_ns\":9,\"event\":\"self\",\"lateness_us\":51234}");
     assert_eq!(Event { t_ns: 1, what: What::own("ended") }.to_text(), "agent: ended");
+}
+
+#[test]
+fn a_planned_leave_wakes_nobody() {
+    let directory = tempfile::tempdir().unwrap();
+    let settings = settings(directory.path());
+    let mut teller = Teller::new(&settings);
+    let (peer, link) = (NodeId::new(1).unwrap(), LinkId::new(0).unwrap());
+    let (silent, deadtime) = (Duration::ZERO, Duration::ZERO);
+    let mut weigh = |what| {
+        let event = teller.tell(&Note::Transition(Transition { at: Instant(1), what }));
+        teller.weight(&event)
+    };
+    let change = |from, to| Change::Peer { peer, from, to, silent, deadtime };
+    let cut = Change::Link { peer, link, from: LinkState::Late, to: LinkState::Dead };
+    assert_eq!(weigh(change(PeerState::Unknown, PeerState::Up)), Weight::Info);
+    assert_eq!(weigh(cut), Weight::Warn);
+    assert_eq!(weigh(change(PeerState::Late, PeerState::Dead)), Weight::Warn);
+    assert_eq!(weigh(Change::Restarted { peer, incarnation: 2 }), Weight::Info);
+    assert_eq!(weigh(change(PeerState::Dead, PeerState::Leaving)), Weight::Info);
+    assert_eq!(weigh(cut), Weight::Info);
+    assert_eq!(weigh(change(PeerState::Leaving, PeerState::Dead)), Weight::Info);
+    assert_eq!(weigh(Change::Quorum { have: false }), Weight::Warn);
 }
 
 #[test]
