@@ -33,6 +33,16 @@ pub enum Note {
     },
 }
 
+impl Note {
+    /// When it happened.
+    pub const fn at(&self) -> Instant {
+        match self {
+            Self::Transition(transition) => transition.at,
+            Self::Address { at, .. } => *at,
+        }
+    }
+}
+
 /// What was done to an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddressChange {

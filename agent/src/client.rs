@@ -121,12 +121,16 @@ impl Agent {
                     .control_socket
             }
         };
-        let stream = UnixStream::connect(&path).map_err(|error| match error.kind() {
-            io::ErrorKind::PermissionDenied => ClientError::NotPermitted(path.clone()),
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-                ClientError::NotRunning(path.clone())
+        let stream = UnixStream::connect(&path).map_err(|error| {
+            let path = path.clone();
+            let is = |kind| error.kind() == kind;
+            if is(io::ErrorKind::PermissionDenied) {
+                ClientError::NotPermitted(path)
+            } else if is(io::ErrorKind::NotFound) || is(io::ErrorKind::ConnectionRefused) {
+                ClientError::NotRunning(path)
+            } else {
+                ClientError::NoAnswer { path, source: error }
             }
-            _ => ClientError::NoAnswer { path: path.clone(), source: error },
         })?;
         let agent = Self { path, stream: BufReader::new(stream) };
         agent.set_patience(Some(PATIENCE))?;

@@ -73,9 +73,10 @@ pub enum KeyError {
 }
 
 fn remedy(source: &io::Error) -> &'static str {
-    match source.kind() {
-        io::ErrorKind::NotFound => "; make one with `xbeat keygen`, and copy it to every node",
-        _ => "",
+    if source.kind() == io::ErrorKind::NotFound {
+        "; make one with `xbeat keygen`, and copy it to every node"
+    } else {
+        ""
     }
 }
 

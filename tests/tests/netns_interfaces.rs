@@ -135,11 +135,11 @@ fn metrics_tell_of_heartbeats_peers_and_refusals() -> Result<()> {
             "xbeat_heartbeats_sent_total",
             "xbeat_heartbeats_received_total",
             "xbeat_peer_state",
-            "xbeat_peer_last_heard_seconds",
+            "xbeat_peer_last_heard_age_seconds",
             "xbeat_detection_overshoot_seconds_count",
             "xbeat_wakeup_lateness_seconds_count",
-            "xbeat_takeover_seconds_count",
-            "xbeat_xdp_mode",
+            "xbeat_takeover_duration_seconds_count",
+            "xbeat_receive_mode",
             "xbeat_build_info",
         ] {
             assert!(before.has(name, &[]), "{name} is missing in:\n{}", before.text());

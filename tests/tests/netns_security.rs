@@ -53,12 +53,12 @@ impl<'c> Attack<'c> {
         cluster.seen(target, holder)?["incarnation"].as_u64().context("no incarnation")
     }
 
-    /// Heartbeats of the holder that went to the target since `from_ns`.
+    /// Heartbeats of the holder since `from_ns`, taken where it sends them: at the target the forged ones pass too.
     fn heartbeats(&self, from_ns: u64) -> Result<Vec<Captured>> {
         let node = u8::try_from(self.holder)?;
         let is_wanted =
-            |frame: &Captured| frame.direction == Direction::ToHost && frame.kind.is_heartbeat_of(node);
-        Ok(self.cluster.capture(self.target)?.frames(from_ns, is_wanted))
+            |frame: &Captured| frame.direction == Direction::FromHost && frame.kind.is_heartbeat_of(node);
+        Ok(self.cluster.capture(self.holder)?.frames(from_ns, is_wanted))
     }
 
     fn newest_heartbeat(&self) -> Result<Vec<u8>> {
@@ -79,6 +79,11 @@ impl<'c> Attack<'c> {
     fn wait_for_refusals(&self, reason: Reject, count: u64) -> Result<()> {
         clock::wait_for(&format!("refusals: {}", reason.label()), LIMIT, || {
             Ok((self.cluster.rejected(self.target, reason)? >= count).then_some(()))
+        })
+        .with_context(|| {
+            let status = self.cluster.agent(self.target).and_then(agent_tests::lab::agent::Agent::status);
+            let refused = status.map(|status| status["rejected"].to_string());
+            format!("{count} wanted, refused so far: {refused:?}")
         })
     }
 
@@ -209,7 +214,8 @@ fn replayed_frames_do_not_raise_the_dead() -> Result<()> {
         let holder = cluster.start()?;
         let attack = Attack::on(cluster, holder)?;
         clock::pause(Duration::from_millis(500))?;
-        let beats = attack.heartbeats(0)?;
+        // Only what the target has heard: it was not listening yet when the first were sent.
+        let beats = attack.heartbeats(attack.from_ns)?;
         let struck_ns = strike(cluster, holder, Kill::Both)?;
         let dead = [("event", "peer"), ("peer", cluster.name(holder)), ("to", "dead")];
         let dead_ns = attack.events.wait(struck_ns, &dead, LIMIT)?.at_ns;
@@ -228,6 +234,8 @@ fn replayed_frames_do_not_raise_the_dead() -> Result<()> {
         assert_eq!(cluster.seen(attack.target, holder)?["state"], "dead");
         let risen = attack.events.find(dead_ns + 1, &[("event", "peer"), ("peer", cluster.name(holder))]);
         assert_eq!(risen, None);
+        let link_risen = attack.events.find(dead_ns + 1, &[("event", "link"), ("to", "up")]);
+        assert_eq!(link_risen, None);
         Ok(())
     })
 }

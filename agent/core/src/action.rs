@@ -59,7 +59,8 @@ pub enum Action {
         /// Comes back with the result.
         attempt: u32,
     },
-    /// Remove the resource from here, then answer [`crate::Event::Released`].
+    /// Remove the resource from here, then answer [`crate::Event::Released`]. It supersedes an acquisition that is still
+    /// under way: the effects of one resource are carried out in the order in which they were asked for.
     Release {
         /// Which.
         resource: ResourceRef,

@@ -10,7 +10,8 @@
 //!    its announced deadtime. A reading holds all that arrived before its `read_at`, so an agent that slept
 //!    cannot call a peer dead for it (invariants I2, I3). A timeout without a fresh reading judges nobody.
 //! 3. Methods are total: no input panics. `now` never goes back (a smaller one is taken as the last).
-//! 4. Effects that can fail come back as events that carry the attempt's number.
+//! 4. Effects that can fail come back as events that carry the attempt's number. Every effect comes back, at worst as
+//!    [`Failure::TimedOut`].
 //! 5. Same configuration and events: same actions, byte for byte.
 //! 6. No allocation after [`Node::new`].
 #![no_std]

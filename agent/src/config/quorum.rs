@@ -125,7 +125,7 @@ fn warn_majority(nodes: &Nodes, place: Range<usize>, findings: &mut Findings<'_>
             "a majority of two votes is both: when one node dies, the other cannot take over",
             "add a third [[node]] (witness = true suffices), or write policy = \"two-node\" with a tie_break",
         );
-    } else if nodes.count() > 2 && nodes.count() % 2 == 0 {
+    } else if nodes.count() > 2 && nodes.count().is_multiple_of(2) {
         let (count, half) = (nodes.count(), nodes.count() / 2);
         findings.warn(
             place,

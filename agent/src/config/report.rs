@@ -106,10 +106,10 @@ impl ConfigErrors {
     pub fn render(&self, look: Look) -> String {
         match self {
             Self::Unreadable { path, source } => {
-                let remedy = match source.kind() {
-                    std::io::ErrorKind::NotFound => "give the file with --config FILE",
-                    std::io::ErrorKind::PermissionDenied => "run as root, or as the owner of the file",
-                    _ => "look at the file with `ls -l`",
+                let remedy = if source.kind() == std::io::ErrorKind::PermissionDenied {
+                    "run as root, or as the owner of the file"
+                } else {
+                    "give the file with --config FILE"
                 };
                 format!("error: cannot read {}: {source}; {remedy}\n", path.display())
             }

@@ -136,6 +136,7 @@ fn every_key_is_read() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn one_mistake_gives_one_error() {
     let timing = |lines: &str| appended(&format!("[timing]\n{lines}"));
     for (text, at, words) in [

@@ -158,6 +158,24 @@ impl<'s> Teller<'s> {
         }
     }
 
+    /// How much an event matters, told right after it. A node that said that it goes wakes nobody.
+    pub fn weight(&self, event: &Event) -> Weight {
+        let leaving = |peer: &str| {
+            let mut states = self.settings.nodes.iter().zip(&self.peers);
+            states.any(|(node, state)| node.name == peer && *state == PeerState::Leaving)
+        };
+        let warn = match &event.what {
+            What::Peer { from, to, incarnation: None, .. } => to == "dead" && from != "leaving",
+            What::Peer { incarnation: Some(_), .. } => false,
+            What::Link { peer, to, .. } => to == "dead" && !leaving(peer),
+            What::Group { to, .. } => to == "failed",
+            What::Address { to, .. } => to == "failed" || to == "vanished",
+            What::Config { to, .. } => to == "refused",
+            What::Own { quorum, dropped, .. } => *quorum == Some(false) || dropped.is_some(),
+        };
+        if warn { Weight::Warn } else { Weight::Info }
+    }
+
     fn transition(&mut self, transition: &Transition) -> Event {
         let what = match transition.what {
             Change::Peer { peer, from, to, silent, deadtime } => {
@@ -257,18 +275,6 @@ impl Event {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// Whether it is worth waking somebody.
-    pub fn weight(&self) -> Weight {
-        let warn = match &self.what {
-            What::Peer { to, .. } | What::Link { to, .. } => to == "dead",
-            What::Group { to, .. } => to == "failed",
-            What::Address { to, .. } => to == "failed" || to == "vanished",
-            What::Config { to, .. } => to == "refused",
-            What::Own { quorum, .. } => *quorum == Some(false),
-        };
-        if warn { Weight::Warn } else { Weight::Info }
-    }
-
     /// For people, without a newline and without the time.
     pub fn to_text(&self) -> String {
         match &self.what {
@@ -300,7 +306,7 @@ impl Event {
             What::Config { what, to, reason: None } => format!("{what}: {to}"),
             What::Config { what, to, reason: Some(reason) } => format!("{what}: {to}: {reason}"),
             What::Own { to: Some(to), .. } => format!("agent: {to}"),
-            What::Own { quorum: Some(true), .. } => "quorum: this node is with a majority".to_owned(),
+            What::Own { quorum: Some(true), .. } => "quorum: gained".to_owned(),
             What::Own { quorum: Some(false), .. } => "quorum: lost".to_owned(),
             What::Own { lateness_us: Some(us), .. } => {
                 format!("agent: its realtime thread woke {} ms late", decimal_ms(*us))

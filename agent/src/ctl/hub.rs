@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_core::{Instant, Snapshot};
+use agent_core::Snapshot;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -15,11 +15,11 @@ use tracing::{error, info, warn};
 use super::event::{Event, Teller, Weight, What};
 use super::followers::{Followers, Line};
 use super::metrics;
-use super::moment;
 use super::signals::Wish;
 use super::status::{Sources, Status};
 use crate::bridge::{Command, ControlSide, Note};
 use crate::keys;
+use crate::rt::clock;
 use crate::settings::Settings;
 
 /// How often a command is offered again to a full queue, and how often a slow leave is mentioned.
@@ -76,7 +76,7 @@ impl Hub {
     ) -> io::Result<()> {
         let settings = Arc::clone(&self.settings);
         let mut teller = Teller::new(&settings);
-        self.publish(&Event::at(now(), What::own("started")));
+        self.tell(What::own("started"), Weight::Info);
         let mut reminder = tokio::time::interval(PATIENCE);
         loop {
             tokio::select! {
@@ -102,7 +102,7 @@ impl Hub {
             }
         }
         self.drain(&mut teller);
-        self.publish(&Event::at(now(), What::own("ended")));
+        self.tell(What::own("ended"), Weight::Info);
         Ok(())
     }
 
@@ -114,22 +114,27 @@ impl Hub {
                 notes.extend(queue.pop().ok());
             }
         }
-        let mut events: Vec<Event> = notes.iter().map(|note| teller.tell(note)).collect();
         // Each queue is in order, but a wake-up finds several of them.
-        events.sort_by_key(|event| event.t_ns);
-        for event in &events {
-            self.publish(event);
+        notes.sort_by_key(Note::at);
+        for note in &notes {
+            let event = teller.tell(note);
+            self.publish(&event, teller.weight(&event));
         }
         let dropped = self.side.stats.dropped.load(std::sync::atomic::Ordering::Relaxed);
         if dropped > self.dropped {
             let count = dropped - self.dropped;
             self.dropped = dropped;
-            self.publish(&Event::at(now(), What::dropped(count)));
+            self.tell(What::dropped(count), Weight::Warn);
         }
     }
 
-    fn publish(&mut self, event: &Event) {
-        match event.weight() {
+    /// Something that happens now.
+    fn tell(&mut self, what: What, weight: Weight) {
+        self.publish(&Event::at(clock::now(), what), weight);
+    }
+
+    fn publish(&mut self, event: &Event, weight: Weight) {
+        match weight {
             Weight::Warn => warn!("{}", event.to_text()),
             Weight::Info => info!("{}", event.to_text()),
         }
@@ -139,7 +144,7 @@ impl Hub {
     fn leave(&mut self) {
         if !self.leaving {
             self.leaving = true;
-            self.publish(&Event::at(now(), What::own("leaving")));
+            self.tell(What::own("leaving"), Weight::Info);
         }
         self.command(Command::Leave);
     }
@@ -161,9 +166,10 @@ impl Hub {
                 Ok(()) => Some("the realtime thread does not read its commands".to_owned()),
             },
         };
-        let to = if refused.is_some() { "refused" } else { "reloaded" };
+        let (to, weight) =
+            if refused.is_some() { ("refused", Weight::Warn) } else { ("reloaded", Weight::Info) };
         let what = What::Config { what: "keys".to_owned(), to: to.to_owned(), reason: refused };
-        self.publish(&Event::at(now(), what));
+        self.tell(what, weight);
     }
 
     /// Whether the rt thread's queue took it.
@@ -209,14 +215,10 @@ impl Hub {
             kernel: self.side.kernel.as_ref(),
             modes: &self.side.modes,
             snapshot,
-            now: now(),
+            now: clock::now(),
         };
         make(&sources)
     }
-}
-
-fn now() -> Instant {
-    Instant(moment::now_ns())
 }
 
 /// A copy of the descriptor that the runtime waits for.

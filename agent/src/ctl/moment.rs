@@ -1,37 +1,21 @@
 //! Moments for people: UTC with milliseconds, from CLOCK_REALTIME or from a stamp of CLOCK_MONOTONIC.
 
-use nix::time::{ClockId, clock_gettime};
+use crate::rt::clock;
 
 const NS_PER_S: u64 = 1_000_000_000;
 const S_PER_DAY: u64 = 86_400;
 
 /// The present, as `2026-01-31T12:00:00.123Z`.
 pub fn utc_now() -> String {
-    utc(wall_ns())
+    utc(clock::wall_ns())
 }
 
 /// The time of day at a stamp of CLOCK_MONOTONIC of this boot, as `12:00:00.123456`.
 pub fn time_of_day(t_ns: u64) -> String {
-    let (wall, now) = (wall_ns(), now_ns());
+    let (wall, now) = (clock::wall_ns(), clock::now().0);
     let then = if t_ns <= now { wall.saturating_sub(now - t_ns) } else { wall.saturating_add(t_ns - now) };
     let (hour, minute, second) = of_day(then);
     format!("{hour:02}:{minute:02}:{second:02}.{:06}", then % NS_PER_S / 1_000)
-}
-
-/// CLOCK_MONOTONIC in nanoseconds.
-pub fn now_ns() -> u64 {
-    read(ClockId::CLOCK_MONOTONIC)
-}
-
-fn wall_ns() -> u64 {
-    read(ClockId::CLOCK_REALTIME)
-}
-
-fn read(clock: ClockId) -> u64 {
-    clock_gettime(clock).map_or(0, |time| {
-        let seconds = u64::try_from(time.tv_sec()).unwrap_or(0);
-        seconds.saturating_mul(NS_PER_S).saturating_add(u64::try_from(time.tv_nsec()).unwrap_or(0))
-    })
 }
 
 fn utc(wall_ns: u64) -> String {
@@ -75,7 +59,7 @@ mod tests {
 
     #[test]
     fn a_stamp_of_now_is_now() {
-        let shown = time_of_day(now_ns());
+        let shown = time_of_day(clock::now().0);
         assert_eq!(shown.len(), "12:00:00.123456".len(), "{shown}");
     }
 }

@@ -12,14 +12,15 @@ use std::time::Duration;
 use agent_common::maps::{COUNTERS, Counter};
 use agent_common::{GroupId, LinkId, NodeId, Reject};
 use agent_core::{
-    Change, GroupState, Instant, LinkState, NodeView, PeerState, ResourceRef, Snapshot, Transition,
+    Change, GroupState, GroupView, Instant, LinkState, NodeView, PeerState, ResourceRef, Snapshot, Transition,
 };
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use super::event::{Event, Teller, What};
+use super::event::{Event, Teller, Weight, What};
 use super::status::{Sources, Status};
 use super::*;
 use crate::bridge::{AddressChange, Command, KernelView, Keyring, Note};
+use crate::rt::clock;
 use crate::settings::{ReceiveMode, Settings};
 use crate::stats::Stats;
 
@@ -55,7 +56,7 @@ fn snapshot() -> Snapshot {
     let beta = NodeView {
         state: PeerState::Up,
         incarnation: 5,
-        counts_at: Some(Instant(moment::now_ns())),
+        counts_at: Some(clock::now()),
         deadtime: Duration::from_millis(50),
         accepted: 1000,
         ..NodeView::default()
@@ -64,11 +65,13 @@ fn snapshot() -> Snapshot {
     snapshot.nodes = vec![NodeView { state: PeerState::Up, ..NodeView::default() }, beta];
     snapshot.nodes[1].links[0].state = LinkState::Late;
     snapshot.nodes[1].links[0].loss_ppm = 25_000;
-    let mut group = agent_core::GroupView::default();
-    group.state = GroupState::Serving;
-    group.owner = NodeId::new(0);
-    group.epoch = 1 << 8;
-    snapshot.groups = vec![group];
+    let serving = GroupView {
+        state: GroupState::Serving,
+        owner: NodeId::new(0),
+        epoch: 1 << 8,
+        ..GroupView::default()
+    };
+    snapshot.groups = vec![serving];
     snapshot
 }
 
@@ -304,7 +307,7 @@ fn rendered() -> (String, Settings) {
     stats.socket[Reject::Digest.index()].store(3, Ordering::Relaxed);
     let modes = BTreeMap::from([("eth0".to_owned(), ReceiveMode::Generic)]);
     let snapshot = snapshot();
-    let now = Instant(moment::now_ns());
+    let now = clock::now();
     let sources = Sources {
         settings: &settings,
         stats: &stats,
@@ -463,6 +466,29 @@ fn every_change_is_an_event_of_the_interface() {
     assert_eq!(tell(Change::Quorum { have: false }), "{\"t_ns\":9,\"event\":\"self\",\"quorum\":false}");
     assert_eq!(tell(Change::Late { by: silent }), "{\"t_ns\":9,\"event\":\"self\",\"lateness_us\":51234}");
     assert_eq!(Event { t_ns: 1, what: What::own("ended") }.to_text(), "agent: ended");
+}
+
+#[test]
+fn a_planned_leave_wakes_nobody() {
+    let directory = tempfile::tempdir().unwrap();
+    let settings = settings(directory.path());
+    let mut teller = Teller::new(&settings);
+    let (peer, link) = (NodeId::new(1).unwrap(), LinkId::new(0).unwrap());
+    let (silent, deadtime) = (Duration::ZERO, Duration::ZERO);
+    let mut weigh = |what| {
+        let event = teller.tell(&Note::Transition(Transition { at: Instant(1), what }));
+        teller.weight(&event)
+    };
+    let change = |from, to| Change::Peer { peer, from, to, silent, deadtime };
+    let cut = Change::Link { peer, link, from: LinkState::Late, to: LinkState::Dead };
+    assert_eq!(weigh(change(PeerState::Unknown, PeerState::Up)), Weight::Info);
+    assert_eq!(weigh(cut), Weight::Warn);
+    assert_eq!(weigh(change(PeerState::Late, PeerState::Dead)), Weight::Warn);
+    assert_eq!(weigh(Change::Restarted { peer, incarnation: 2 }), Weight::Info);
+    assert_eq!(weigh(change(PeerState::Dead, PeerState::Leaving)), Weight::Info);
+    assert_eq!(weigh(cut), Weight::Info);
+    assert_eq!(weigh(change(PeerState::Leaving, PeerState::Dead)), Weight::Info);
+    assert_eq!(weigh(Change::Quorum { have: false }), Weight::Warn);
 }
 
 #[test]

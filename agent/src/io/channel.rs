@@ -9,7 +9,7 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockType, SockaddrStorage, bind, sendto, setsockopt, socket, sockopt,
 };
 
-use super::sockopt::{drop_everything, join_v4, join_v6, set_int};
+use super::sockopt::{drop_everything, drop_own_broadcasts, join_v4, join_v6, set_int};
 
 /// Queueing priority of heartbeats (pfifo_fast's first band; `TC_PRIO_INTERACTIVE`).
 const PRIORITY: i32 = 6;
@@ -169,6 +169,7 @@ fn prepare_sending(socket: &OwnedFd, local: IpAddr) -> Result<(), Errno> {
 }
 
 fn prepare_receiving(socket: &OwnedFd, local: IpAddr) -> Result<(), Errno> {
+    drop_own_broadcasts(socket)?;
     setsockopt(socket, sockopt::ReceiveTimestampns, &true)?;
     setsockopt(socket, sockopt::RcvBuf, &RECEIVE_BUFFER)?;
     match local {

@@ -17,11 +17,29 @@ use nix::sys::time::TimeVal;
 const BUFFER_LEN: usize = 32 * 1024;
 const ANSWER_TIMEOUT_S: i64 = 3;
 
-/// The program on the interface with `index`, described for an operator; `None` when there is none.
+/// A program that is on an interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Foreign {
+    /// Its id.
+    pub id: u32,
+    /// Its name, if the kernel tells.
+    pub name: Option<String>,
+}
+
+impl std::fmt::Display for Foreign {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.name {
+            Some(name) => write!(out, "'{name}' (id {})", self.id),
+            None => write!(out, "id {}", self.id),
+        }
+    }
+}
+
+/// The program on the interface with `index`; `None` when there is none.
 ///
 /// # Errors
 /// The kernel did not say.
-pub fn program_on(index: u32) -> Result<Option<String>, Errno> {
+pub fn program_on(index: u32) -> Result<Option<Foreign>, Errno> {
     let answer = ask(index)?;
     let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) = answer.payload else {
         return Err(Errno::EBADMSG);
@@ -61,12 +79,9 @@ fn program_id(attribute: &LinkAttribute) -> Option<u32> {
     })
 }
 
-fn describe(id: u32) -> String {
+fn describe(id: u32) -> Foreign {
     let known = loaded_programs().filter_map(Result::ok).find(|program| program.id() == id);
-    match known.as_ref().and_then(|program| program.name_as_str()) {
-        Some(name) => format!("'{name}' (id {id})"),
-        None => format!("id {id}"),
-    }
+    Foreign { id, name: known.and_then(|program| program.name_as_str().map(str::to_owned)) }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Socket options that nix does not know: a filter that drops everything, and joining a group by interface index.
+//! Socket options that nix does not know: packet filters, and joining a group by interface index.
 //! One system call each.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -11,9 +11,40 @@ use nix::errno::Errno;
 /// # Errors
 /// The kernel's.
 pub fn drop_everything(socket: &OwnedFd) -> Result<(), Errno> {
-    // BPF_RET | BPF_K with 0: keep no byte of the packet.
-    let mut refuse = libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: 0 };
-    let program = libc::sock_fprog { len: 1, filter: &raw mut refuse };
+    attach_filter(socket, &mut [instruction(BPF_RETURN, 0, 0)])
+}
+
+/// Drops this node's own broadcasts, which the kernel loops back to every socket of the port: they would wake the agent
+/// for nothing.
+///
+/// # Errors
+/// The kernel's.
+pub fn drop_own_broadcasts(socket: &OwnedFd) -> Result<(), Errno> {
+    let packet_type = libc::SKF_AD_OFF + libc::SKF_AD_PKTTYPE;
+    attach_filter(
+        socket,
+        &mut [
+            instruction(BPF_LOAD_WORD, 0, packet_type as u32),
+            instruction(BPF_JUMP_UNLESS, 1, u32::from(libc::PACKET_LOOPBACK)),
+            instruction(BPF_RETURN, 0, 0),
+            instruction(BPF_RETURN, 0, u32::MAX),
+        ],
+    )
+}
+
+/// BPF_RET | BPF_K: keep that many bytes of the packet, none to drop it.
+const BPF_RETURN: u16 = 0x06;
+/// BPF_LD | BPF_W | BPF_ABS.
+const BPF_LOAD_WORD: u16 = 0x20;
+/// BPF_JMP | BPF_JEQ | BPF_K: skip when it is not equal.
+const BPF_JUMP_UNLESS: u16 = 0x15;
+
+const fn instruction(code: u16, skip: u8, k: u32) -> libc::sock_filter {
+    libc::sock_filter { code, jt: 0, jf: skip, k }
+}
+
+fn attach_filter(socket: &OwnedFd, program: &mut [libc::sock_filter]) -> Result<(), Errno> {
+    let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
     set(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)
 }
 

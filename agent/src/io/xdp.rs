@@ -12,9 +12,10 @@ use aya::maps::{Array, Map, MapData, MapError, PerCpuArray, RingBuf};
 use aya::programs::{ProgramError, Xdp, XdpError, XdpMode};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use nix::errno::Errno;
+use nix::poll::poll;
 
 use super::counters::KernelMaps;
-use super::foreign;
+use super::foreign::{self, Foreign};
 use super::paths::Arrival;
 use super::slots::MappedSlots;
 use crate::bridge::{KernelView, Keyring};
@@ -24,6 +25,10 @@ use crate::settings::{ReceiveMode, Settings, XdpSetting};
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xbeat.bpf.o"));
 /// The program's name in the object.
 const PROGRAM: &str = "xbeat";
+
+/// How often, and how long apart, it is looked whether a killed predecessor's program has gone.
+const PREDECESSOR_LOOKS: u32 = 10;
+const PREDECESSOR_WAIT_MS: u8 = 30;
 
 /// Why there is no XDP at all; nothing is attached.
 #[derive(Debug, thiserror::Error)]
@@ -195,7 +200,7 @@ impl Kernel {
         remarks: &mut Vec<String>,
     ) -> Option<ReceiveMode> {
         let name = &arrival.interface;
-        match foreign::program_on(arrival.index) {
+        match settled_program(arrival.index) {
             Ok(None) => {}
             Ok(Some(program)) => {
                 remarks.push(format!(
@@ -225,6 +230,21 @@ impl Kernel {
         }
         None
     }
+}
+
+/// The program on the interface, once it is sure to stay: that of an agent which was just killed goes with its process,
+/// a moment later.
+fn settled_program(index: u32) -> Result<Option<Foreign>, Errno> {
+    let mut found = foreign::program_on(index)?;
+    for _ in 0..PREDECESSOR_LOOKS {
+        if found.as_ref().and_then(|program| program.name.as_deref()) != Some(PROGRAM) {
+            break;
+        }
+        // Nothing to wait for but time: it is a sleep, before any thread runs.
+        let _ = poll(&mut [], PREDECESSOR_WAIT_MS);
+        found = foreign::program_on(index)?;
+    }
+    Ok(found)
 }
 
 /// What to try, in order.
@@ -324,6 +344,7 @@ mod tests {
     use agent_common::LinkId;
     use aya::programs::{ProgramError, XdpMode};
     use nix::errno::Errno;
+    use nix::poll::poll;
 
     use super::{Arrival, LoadError, explain, link_config};
 

@@ -31,7 +31,7 @@ use sender::Sender;
 use waker::{Source, Waker, Woken};
 
 /// Between two snapshots, unless something changed.
-const SNAPSHOT_EVERY: Duration = Duration::from_millis(50);
+const SNAPSHOT_EVERY: Duration = Duration::from_millis(5);
 /// News taken from the ring in one round. What each says is read from the slot; the ring only wakes.
 const NEWS_MAX: usize = 1024;
 
@@ -135,6 +135,17 @@ impl Rt {
         })
     }
 
+    /// What wakes the takeover thread.
+    pub fn takeover_bell(&self) -> Arc<EventFd> {
+        Arc::clone(&self.parts.queues.jobs_ready)
+    }
+
+    /// The core's time begins now: what the start took is not its lateness. Allocates.
+    pub fn begin(&mut self) {
+        self.node = Node::new(&self.parts.config, clock::now());
+        self.changed = true;
+    }
+
     /// Works until the core says that it is done.
     pub fn run(&mut self) -> Ended {
         let mut woken = Woken::default();
@@ -177,8 +188,7 @@ impl Rt {
         if let Some(kernel) = &mut self.parts.kernel {
             kernel.set_incarnation(incarnation)?;
         }
-        self.node = Node::new(&self.parts.config, now);
-        self.changed = true;
+        self.begin();
         Ok(())
     }
 

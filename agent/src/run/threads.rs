@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::{Builder, JoinHandle};
 
+use nix::sys::eventfd::EventFd;
 use tracing::{error, info, warn};
 
 use super::RunError;
@@ -46,7 +47,10 @@ pub(super) fn run(
     };
     let rt = {
         let settings = Arc::clone(settings);
+        let gone = WakeAtEnd(rt.takeover_bell());
         spawn("rt", RT_STACK, move || {
+            // Dropped after `rt` however the thread ends: then the takeover thread finds its queue abandoned.
+            let _gone = gone;
             let outcome = sched::rt_thread(&settings.runtime, settings.timing.keepalive);
             stats.scheduling.store(outcome.granted.code(), Ordering::Relaxed);
             tell_rt(outcome, &settings);
@@ -69,8 +73,18 @@ fn spawn<T: Send + 'static>(
         .map_err(|source| RunError::Thread { name, source })
 }
 
+/// Wakes the takeover thread once more.
+struct WakeAtEnd(Arc<EventFd>);
+
+impl Drop for WakeAtEnd {
+    fn drop(&mut self) {
+        crate::takeover::wake(&self.0);
+    }
+}
+
 /// The rt thread: life after life, until the node has left.
 fn live(mut rt: Rt) -> Result<(), RunError> {
+    rt.begin();
     loop {
         match rt.run() {
             Ended::Finished => return Ok(()),

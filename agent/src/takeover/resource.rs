@@ -128,16 +128,22 @@ impl Resource {
         }
     }
 
-    /// Deletes the address. One that is not there, or whose interface is gone, is deleted.
+    /// Deletes the address, also where somebody added it with another prefix length. One that is not there, or whose
+    /// interface is gone, is deleted.
     ///
     /// # Errors
     /// The address may still be there; it is announced no more.
     pub fn delete(&mut self, requests: &mut Requests) -> Result<(), Failure> {
         self.schedule = None;
         if let Some(prepared) = &mut self.prepared {
-            match requests.request(&mut prepared.delete) {
-                Ok(()) | Err(RequestError::Refused(Errno::EADDRNOTAVAIL | Errno::ENODEV)) => {}
-                Err(error) => return Err(failure(error)),
+            gone(requests.request(&mut prepared.delete))?;
+            let mut others = Vec::new();
+            let (address, index) = (self.settings.address, prepared.index);
+            let ours = |present: &Present| present.address == address && present.index == index;
+            // Should the kernel not list them, the next look finds what is left.
+            let _ = requests.dump(|present| others.extend(Some(present).filter(ours)));
+            for other in others {
+                gone(requests.request(&mut Message::delete(other.address, other.prefix, other.index)))?;
             }
         }
         self.possession = Possession::Absent;
@@ -206,6 +212,14 @@ impl Resource {
     }
 }
 
+/// What is not there is deleted.
+fn gone(result: Result<(), RequestError>) -> Result<(), Failure> {
+    match result {
+        Ok(()) | Err(RequestError::Refused(Errno::EADDRNOTAVAIL | Errno::ENODEV)) => Ok(()),
+        Err(error) => Err(failure(error)),
+    }
+}
+
 fn failure(error: RequestError) -> Failure {
     match error {
         RequestError::Refused(Errno::ENODEV) => Failure::NoInterface,
@@ -222,7 +236,7 @@ mod tests {
     use agent_core::{Failure, ResourceRef};
     use nix::errno::Errno;
 
-    use super::{Happened, Possession, Present, RequestError, Resource, failure};
+    use super::{Happened, Possession, Present, RequestError, Resource, failure, gone};
     use crate::settings::AddressSettings;
 
     fn on_lo() -> Resource {
@@ -271,5 +285,7 @@ mod tests {
         assert_eq!(failure(RequestError::Refused(Errno::EPERM)), Failure::NotPermitted);
         assert_eq!(failure(RequestError::Refused(Errno::EINVAL)), Failure::Refused(22));
         assert_eq!(failure(RequestError::TimedOut), Failure::TimedOut);
+        assert_eq!(gone(Err(RequestError::Refused(Errno::EADDRNOTAVAIL))), Ok(()));
+        assert_eq!(gone(Err(RequestError::Refused(Errno::EPERM))), Err(Failure::NotPermitted));
     }
 }

@@ -41,6 +41,15 @@ pub struct Cluster {
     scratch: Scratch,
 }
 
+/// A test that panics leaves no other trace of what the agents did.
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.print_logs();
+        }
+    }
+}
+
 /// Runs `body` with a cluster whose agents are not yet started.
 ///
 /// # Errors

@@ -29,8 +29,9 @@ impl Injector {
     /// # Errors
     /// The kernel did not take it.
     pub fn send(&self, frame: &[u8]) -> Result<()> {
-        let sent =
-            send(self.socket.as_raw_fd(), frame, MsgFlags::empty()).context("cannot inject a frame")?;
+        let send = || send(self.socket.as_raw_fd(), frame, MsgFlags::empty());
+        // A port that was down says so once.
+        let sent = send().or_else(|_| send()).context("cannot inject a frame")?;
         anyhow::ensure!(sent == frame.len(), "a frame of {} bytes was cut to {sent}", frame.len());
         Ok(())
     }
