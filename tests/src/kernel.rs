@@ -102,6 +102,11 @@ impl Kernel {
         Ok(())
     }
 
+    /// The object itself, for what only one test needs of it.
+    pub fn ebpf(&mut self) -> &mut Ebpf {
+        &mut self.object
+    }
+
     /// An array of the object.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 pub mod corpus;
 pub mod frames;
+pub mod gate;
 pub mod kernel;
 pub mod lab;
 pub mod privileged;
