@@ -1,0 +1,130 @@
+//! Many seeds on all processors: their sum, and for each broken rule the first seed that noticed.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+
+use super::mutation::Broken;
+use super::oracle::{Invariant, Violation, Witness};
+use super::run::{Outcome, run};
+
+/// The sum of many runs.
+#[derive(Clone, Debug, Default)]
+pub struct Sum {
+    /// How many.
+    pub runs: u64,
+    /// Seeds with a violation, in order.
+    pub failed: Vec<(u64, Violation)>,
+    /// What happened in all of them.
+    pub witness: Witness,
+    /// True nanoseconds served and possible, over all groups.
+    pub served_ns: u128,
+    /// What could have been served.
+    pub possible_ns: u128,
+    /// True nanoseconds of all runs.
+    pub span_ns: u128,
+    /// Events of all runs.
+    pub events: u64,
+}
+
+impl Sum {
+    /// Of 100, how much of the possible time was served.
+    pub fn share(&self) -> f64 {
+        if self.possible_ns == 0 { 0.0 } else { self.served_ns as f64 * 100.0 / self.possible_ns as f64 }
+    }
+
+    /// Cluster hours that were simulated.
+    pub fn hours(&self) -> f64 {
+        self.span_ns as f64 / 3.6e12
+    }
+
+    fn add(&mut self, outcome: &Outcome) {
+        self.runs += 1;
+        if let Some(violation) = &outcome.violation {
+            self.failed.push((outcome.seed, violation.clone()));
+        }
+        self.witness.add(&outcome.witness);
+        self.served_ns += u128::from(outcome.served_ns);
+        self.possible_ns += u128::from(outcome.possible_ns);
+        self.span_ns += u128::from(outcome.span_ns);
+        self.events += outcome.events;
+    }
+
+    fn join(&mut self, other: Self) {
+        self.runs += other.runs;
+        self.failed.extend(other.failed);
+        self.witness.add(&other.witness);
+        self.served_ns += other.served_ns;
+        self.possible_ns += other.possible_ns;
+        self.span_ns += other.span_ns;
+        self.events += other.events;
+    }
+}
+
+/// Runs `seeds` seeds from `first` on, on `threads` threads; after each, `ran` is called.
+pub fn run_all(first: u64, seeds: u64, threads: usize, ran: impl Fn(&Outcome) + Sync) -> Sum {
+    let next = AtomicU64::new(0);
+    let total = Mutex::new(Sum::default());
+    thread::scope(|scope| {
+        for _ in 0..threads.max(1) {
+            scope.spawn(|| {
+                let mut sum = Sum::default();
+                loop {
+                    let step = next.fetch_add(1, Ordering::Relaxed);
+                    if step >= seeds {
+                        break;
+                    }
+                    let outcome = run(first.wrapping_add(step), None, false);
+                    ran(&outcome);
+                    sum.add(&outcome);
+                }
+                if let Ok(mut total) = total.lock() {
+                    total.join(sum);
+                }
+            });
+        }
+    });
+    let mut total = total.into_inner().unwrap_or_default();
+    total.failed.sort_by_key(|(seed, _)| *seed);
+    total
+}
+
+/// What became of one broken rule.
+#[derive(Clone, Debug)]
+pub struct Caught {
+    /// Which rule.
+    pub broken: Broken,
+    /// Seeds within which it had to be noticed.
+    pub budget: u64,
+    /// The first seed that noticed, counted from 1, and what was violated.
+    pub by: Option<(u64, Invariant, String)>,
+}
+
+/// Looks for the first seed from `first` on that notices `broken`.
+pub fn catch(broken: Broken, budget: u64, first: u64, threads: usize) -> Caught {
+    let next = AtomicU64::new(0);
+    let found = AtomicBool::new(false);
+    let best: Mutex<Option<(u64, Invariant, String)>> = Mutex::new(None);
+    thread::scope(|scope| {
+        for _ in 0..threads.max(1) {
+            scope.spawn(|| {
+                while !found.load(Ordering::Relaxed) {
+                    let step = next.fetch_add(1, Ordering::Relaxed);
+                    if step >= budget {
+                        break;
+                    }
+                    let Some(violation) = run(first.wrapping_add(step), Some(broken), false).violation else {
+                        continue;
+                    };
+                    found.store(true, Ordering::Relaxed);
+                    if let Ok(mut best) = best.lock()
+                        && best.as_ref().is_none_or(|best| step + 1 < best.0)
+                    {
+                        *best = Some((step + 1, violation.invariant, violation.text));
+                    }
+                }
+            });
+        }
+    });
+    Caught { broken, budget, by: best.into_inner().unwrap_or_default() }
+}

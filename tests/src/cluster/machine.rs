@@ -1,0 +1,178 @@
+//! One machine: a clock, a kernel, a disk, and an agent that may be paused, killed and started anew.
+
+use std::collections::VecDeque;
+
+use agent_core::config::Mutated;
+use agent_core::{Action, Carried, Event, Instant, Node, Operator, PeerState, ResourceRef};
+
+use super::clock::Clock;
+use super::kernel::Kernel;
+use super::packet::{GROUPS, NODES};
+use super::plan::Votes;
+
+/// What the agent finds besides the slots when it runs.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Message {
+    /// An effect ended well.
+    Ended { resource: ResourceRef, attempt: u32, acquires: bool },
+    /// The kernel raised a bar.
+    Bar { group: u8 },
+    /// The operator wants something.
+    Operator { ticket: u32, what: Operator },
+}
+
+impl Message {
+    /// The event that the core is fed.
+    pub(super) fn event(self, kernel: &Kernel) -> Option<Event<'static>> {
+        Some(match self {
+            Self::Ended { resource, attempt, acquires: true } => {
+                Event::Acquired { resource, attempt, result: Ok(()) }
+            }
+            Self::Ended { resource, attempt, acquires: false } => {
+                Event::Released { resource, attempt, result: Ok(()) }
+            }
+            Self::Bar { group } => Event::Bar {
+                group: agent_common::GroupId::new(group)?,
+                epoch: kernel.gates[usize::from(group)].bar,
+            },
+            Self::Operator { ticket, what } => Event::Operator { ticket, what },
+        })
+    }
+}
+
+/// An action that waits for its turn.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Step {
+    /// A heartbeat, already written.
+    Send { packet: u32, links: u8 },
+    /// Anything else.
+    Other(Action),
+}
+
+/// A running (or paused) agent.
+#[derive(Debug)]
+pub(super) struct Agent {
+    pub(super) node: Node,
+    pub(super) inbox: Vec<Message>,
+    pub(super) is_paused: bool,
+    /// What is to be done when it goes on.
+    pub(super) woken: bool,
+    pub(super) reading: Option<Instant>,
+    pub(super) steps: VecDeque<Step>,
+    /// The number of the armed timer.
+    pub(super) armed: u32,
+    /// By peer: the slot's generation at the last reading.
+    pub(super) seen: [u32; NODES],
+    /// By peer: its state, as the core told it.
+    pub(super) believed: [PeerState; NODES],
+    /// By peer: what counted when its slot was last read.
+    pub(super) read_truth: [(Option<(Instant, u64)>, Option<(Instant, u64)>); NODES],
+    /// The ticket of a pause that the operator asked for.
+    pub(super) pausing: Option<u32>,
+    /// Somebody put a group on standby here.
+    pub(super) stood_by: bool,
+    pub(super) in_maintenance: bool,
+}
+
+impl Agent {
+    /// An agent around `node`.
+    pub(super) fn new(node: Node) -> Self {
+        Self {
+            node,
+            inbox: Vec::new(),
+            is_paused: false,
+            woken: false,
+            reading: None,
+            steps: VecDeque::new(),
+            armed: 0,
+            seen: [0; NODES],
+            believed: [PeerState::Unknown; NODES],
+            read_truth: [(None, None); NODES],
+            pausing: None,
+            stood_by: false,
+            in_maintenance: false,
+        }
+    }
+}
+
+/// What the next agent of a machine starts with.
+#[derive(Clone, Debug)]
+pub(super) enum Next {
+    /// The next incarnation.
+    Fresh,
+    /// This one, whatever the disk says.
+    Incarnation(u64),
+    /// What the one before handed over.
+    Carried(Box<Carried>),
+}
+
+/// One machine.
+#[derive(Debug)]
+pub(super) struct Machine {
+    pub(super) id: u8,
+    pub(super) clock: Clock,
+    /// Milliseconds since 1970 when the clock showed zero.
+    pub(super) wall_ms_at_zero: u64,
+    pub(super) kernel: Kernel,
+    pub(super) agent: Option<Agent>,
+    /// The incarnation on disk.
+    pub(super) disk: u64,
+    /// Counts agents.
+    pub(super) life: u32,
+    /// Without power nothing is received.
+    pub(super) is_up: bool,
+    pub(super) is_frozen: bool,
+    /// When it goes on, if it is frozen.
+    pub(super) thaws_at: u64,
+    pub(super) next: Next,
+    pub(super) votes: Votes,
+    /// The announced deadtime, as configured on this node.
+    pub(super) deadtime_us: u64,
+    pub(super) mutated: Mutated,
+    /// Groups whose address is there.
+    pub(super) addresses: [bool; GROUPS],
+    tickets: u32,
+}
+
+impl Machine {
+    /// A machine that was just booted, without an agent.
+    pub(super) fn new(id: u8, clock: Clock, kernel: Kernel, votes: Votes, mutated: Mutated) -> Self {
+        Self {
+            id,
+            clock,
+            wall_ms_at_zero: 0,
+            kernel,
+            agent: None,
+            disk: 0,
+            life: 0,
+            is_up: true,
+            is_frozen: false,
+            thaws_at: 0,
+            next: Next::Fresh,
+            votes,
+            deadtime_us: 0,
+            mutated,
+            addresses: [false; GROUPS],
+            tickets: 0,
+        }
+    }
+
+    /// Tells a running agent something; false when there is none.
+    pub(super) fn tell(&mut self, message: Message) -> bool {
+        let Some(agent) = self.agent.as_mut() else { return false };
+        agent.inbox.push(message);
+        true
+    }
+
+    /// A command of the operator; its ticket, `None` when no agent runs.
+    pub(super) fn command(&mut self, what: Operator) -> Option<u32> {
+        self.tickets += 1;
+        let ticket = self.tickets;
+        self.tell(Message::Operator { ticket, what }).then_some(ticket)
+    }
+
+    /// Whether the addresses of `group` answer at the true time `now`.
+    pub(super) fn is_open(&self, group: usize, now: u64) -> bool {
+        self.is_up && !self.is_frozen && self.kernel.gates[group].is_open(self.clock.at(now))
+    }
+}

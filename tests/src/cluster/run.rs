@@ -1,0 +1,50 @@
+//! One seed from beginning to end, and what came of it.
+
+use super::mutation::Broken;
+use super::oracle::{Violation, Witness};
+use super::plan::Plan;
+use super::world::World;
+
+/// What came of one seed.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Which seed.
+    pub seed: u64,
+    /// What it stands for.
+    pub plan: Plan,
+    /// The first violation, which ended the run.
+    pub violation: Option<Violation>,
+    /// What happened.
+    pub witness: Witness,
+    /// True nanoseconds served, over all groups.
+    pub served_ns: u64,
+    /// True nanoseconds of all groups in which they could have been served.
+    pub possible_ns: u64,
+    /// True nanoseconds that the run took.
+    pub span_ns: u64,
+    /// Events.
+    pub events: u64,
+    /// What happened in lines, if it was asked for.
+    pub trace: String,
+}
+
+/// Runs `seed`, with one rule `broken` or none. `traced`: with lines for people.
+pub fn run(seed: u64, broken: Option<Broken>, traced: bool) -> Outcome {
+    let mut world = World::new(seed, broken, traced);
+    let plan = world.plan.clone();
+    world.note(|| format!("{plan:?}"));
+    let end = world.begin();
+    world.run(end);
+    world.book();
+    Outcome {
+        seed,
+        violation: world.violation.clone(),
+        witness: world.oracle.witness,
+        served_ns: world.oracle.served.iter().sum(),
+        possible_ns: (world.now - world.counted_from) * u64::from(plan.groups),
+        span_ns: world.now,
+        events: world.queue.planned(),
+        trace: world.take_trace(),
+        plan,
+    }
+}
