@@ -57,9 +57,11 @@ mod program {
     /// Egress of an interface that carries service addresses.
     #[classifier]
     fn xbeat_egress(ctx: TcContext) -> i32 {
-        // Headers that are not in the first piece of the packet are brought there; if that fails it is a short packet.
-        if ctx.data() + gate::LOOK_LEN > ctx.data_end() {
-            let _ = ctx.pull_data((ctx.len() as usize).min(gate::LOOK_LEN) as u32);
+        // Headers that are not in the first piece of the packet are brought there; if that fails, it is nobody's.
+        let linear = ctx.data_end() - ctx.data();
+        let whole = ctx.len() as usize;
+        if linear < gate::LOOK_LEN && linear < whole {
+            let _ = ctx.pull_data(whole.min(gate::LOOK_LEN) as u32);
         }
         if gate::shuts_in(Packet::between(ctx.data(), ctx.data_end())) { SHOT } else { NEXT }
     }

@@ -43,9 +43,7 @@ impl GateKernel {
     /// The object is not there, or the kernel refuses it.
     pub fn new() -> Result<Self> {
         let mut kernel = Kernel::new()?;
-        let egress = kernel.ebpf().program_mut(EGRESS).context("no egress program")?;
-        let egress: &mut SchedClassifier = egress.try_into()?;
-        egress.load().context("the kernel refuses the egress program")?;
+        load_classifier(&mut kernel, EGRESS)?;
         Ok(Self { kernel })
     }
 
@@ -127,12 +125,30 @@ impl GateKernel {
     /// # Errors
     /// The kernel refuses the test-run.
     pub fn leave_often(&mut self, packet: &[u8], repeat: u32) -> Result<(u32, u64)> {
-        let egress = self.kernel.ebpf().program(EGRESS).context("no egress program")?;
-        let egress: &SchedClassifier = egress.try_into()?;
-        let options = TestRunOptions { data_in: Some(packet), repeat, ..TestRunOptions::new() };
-        let result = egress.test_run(options)?;
-        Ok((result.return_value, result.duration.as_nanos() as u64))
+        classify(&mut self.kernel, EGRESS, packet, repeat)
     }
+}
+
+/// Loads a classifier of an object.
+///
+/// # Errors
+/// There is none of that name, or the kernel refuses it.
+pub fn load_classifier(kernel: &mut Kernel, name: &str) -> Result<()> {
+    let classifier: &mut SchedClassifier =
+        kernel.ebpf().program_mut(name).with_context(|| format!("no program {name}"))?.try_into()?;
+    classifier.load().with_context(|| format!("the kernel refuses {name}"))
+}
+
+/// Runs a classifier on a packet `repeat` times, and returns its verdict and the mean nanoseconds of a repetition.
+///
+/// # Errors
+/// The kernel refuses the test-run.
+pub fn classify(kernel: &mut Kernel, name: &str, packet: &[u8], repeat: u32) -> Result<(u32, u64)> {
+    let classifier: &SchedClassifier =
+        kernel.ebpf().program(name).with_context(|| format!("no program {name}"))?.try_into()?;
+    let options = TestRunOptions { data_in: Some(packet), repeat, ..TestRunOptions::new() };
+    let result = classifier.test_run(options)?;
+    Ok((result.return_value, result.duration.as_nanos() as u64))
 }
 
 fn has_network_header(packet: &[u8]) -> bool {

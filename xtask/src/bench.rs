@@ -28,6 +28,8 @@ pub(crate) struct Args {
 enum Name {
     /// Nanoseconds of the XDP program, by verdict
     Xdp,
+    /// Nanoseconds that the gate adds, by packet
+    Gate,
     /// Failover over veth, stage by stage, beside other cluster software
     Failover,
 }
@@ -36,6 +38,7 @@ impl Name {
     fn binary(self) -> &'static str {
         match self {
             Self::Xdp => "bench-xdp",
+            Self::Gate => "bench-gate",
             Self::Failover => "bench-failover",
         }
     }
@@ -46,7 +49,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     build_ebpf::build(workspace, &[])?;
     let benchmark = ("bench", args.name.binary());
     match args.name {
-        Name::Xdp => build::release(workspace, &[benchmark])?,
+        Name::Xdp | Name::Gate => build::release(workspace, &[benchmark])?,
         Name::Failover => {
             setup::ensure(workspace, &[Need::NetTools])?;
             build::release(workspace, &[("xbeat", "xbeat"), benchmark])?;

@@ -1,5 +1,5 @@
-//! A program for the benchmark only. A test-run repeats one packet, and the product refuses a heartbeat that it has
-//! heard; so this wrapper takes the sender's window back before it calls the product's own handler, and each repetition
+//! Programs for the benchmarks only. A test-run repeats one packet, and the product refuses a heartbeat that it has
+//! heard; so one wrapper takes the sender's window back before it calls the product's own handler, and each repetition
 //! is a steady heartbeat, above everything heard and with no news. Taking back costs a lookup and three stores.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
@@ -25,7 +25,11 @@ mod time;
 #[cfg(target_arch = "bpf")]
 mod program {
     use agent_common::NodeId;
-    use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
+    use aya_ebpf::{
+        bindings::xdp_action,
+        macros::{classifier, xdp},
+        programs::{TcContext, XdpContext},
+    };
 
     use crate::{heartbeat, heartbeat::Verdict, maps};
 
@@ -48,6 +52,23 @@ mod program {
             Verdict::Refused(reason) if reason.passes() => xdp_action::XDP_PASS,
             Verdict::Refused(_) => xdp_action::XDP_ABORTED,
         }
+    }
+
+    /// The product without its gate, to tell what the gate adds.
+    #[xdp]
+    fn bench_ungated(ctx: XdpContext) -> u32 {
+        match heartbeat::handle(&ctx) {
+            Verdict::Foreign => xdp_action::XDP_PASS,
+            Verdict::Heard => xdp_action::XDP_DROP,
+            Verdict::Refused(reason) if reason.passes() => xdp_action::XDP_PASS,
+            Verdict::Refused(_) => xdp_action::XDP_DROP,
+        }
+    }
+
+    /// Nothing, which costs as much as a test-run does by itself.
+    #[classifier]
+    fn bench_nothing(_ctx: TcContext) -> i32 {
+        -1
     }
 
     /// Reaching it makes the verifier refuse the program.
