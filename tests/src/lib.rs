@@ -1,7 +1,7 @@
 //! What the tests of xbeat share: the laboratory of network namespaces, frames, and the rule for skipping.
 
-pub mod corpus;
 pub mod cluster;
+pub mod corpus;
 pub mod frames;
 pub mod gate;
 pub mod kernel;

@@ -11,6 +11,7 @@ mod privilege;
 mod progress;
 mod setup;
 mod shell;
+mod sim;
 mod test;
 mod workspace;
 
@@ -41,6 +42,8 @@ enum Verb {
     Demo(demo::Args),
     /// Build, then run every test of the workspace
     Test(test::Args),
+    /// Build for release, then simulate clusters by seed and check the invariants
+    Sim(sim::Args),
     /// Everything that a change must pass: format, lints, documentation, dependencies, tests
     Ci(ci::Args),
     /// Build, then run a benchmark
@@ -65,6 +68,7 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Build(args) => build::run(&workspace, &args),
         Verb::Demo(args) => demo::run(&workspace, &args),
         Verb::Test(args) => test::run(&workspace, &args),
+        Verb::Sim(args) => sim::run(&workspace, &args),
         Verb::Ci(args) => ci::run(&workspace, &args),
         Verb::Bench(args) => bench::run(&workspace, &args),
     }

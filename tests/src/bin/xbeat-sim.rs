@@ -35,8 +35,7 @@ struct Args {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let threads =
-        args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let threads = args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let ok = match (args.seed, args.mutations) {
         (Some(seed), _) => replay(seed, args.broken.as_deref()),
         (None, true) => mutations(&args, threads),
@@ -59,7 +58,10 @@ fn replay(seed: u64, part: Option<&str>) -> bool {
     }
     let share = outcome.served_ns as f64 * 100.0 / (outcome.possible_ns.max(1)) as f64;
     println!("{:?}", outcome.witness);
-    println!("runs 1, violations {violations}, share served {share:.1} %, handovers {}", outcome.witness.handovers);
+    println!(
+        "runs 1, violations {violations}, share served {share:.1} %, handovers {}",
+        outcome.witness.handovers
+    );
     violations == 0
 }
 
@@ -113,7 +115,8 @@ fn report(sum: &Sum) {
 }
 
 fn mutations(args: &Args, threads: usize) -> bool {
-    let wanted = |broken: &Broken| args.broken.as_ref().is_none_or(|part| broken.text().contains(part.as_str()));
+    let wanted =
+        |broken: &Broken| args.broken.as_ref().is_none_or(|part| broken.text().contains(part.as_str()));
     let mut missed = 0;
     println!("| mutation | budget | seeds needed | violated | what |");
     println!("|---|---|---|---|---|");
@@ -129,6 +132,9 @@ fn mutations(args: &Args, threads: usize) -> bool {
             }
         }
     }
-    println!("mutations {}, missed {missed}", Broken::ALL.iter().filter(|(broken, _)| wanted(broken)).count());
+    println!(
+        "mutations {}, missed {missed}",
+        Broken::ALL.iter().filter(|(broken, _)| wanted(broken)).count()
+    );
     missed == 0
 }

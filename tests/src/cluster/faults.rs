@@ -73,7 +73,9 @@ impl World {
                 }
             }
         }
-        self.note(|| format!("cut: shape {shape}, ways {ways}, node {one} and {other}, half {half:#x}, link {only:?}"));
+        self.note(|| {
+            format!("cut: shape {shape}, ways {ways}, node {one} and {other}, half {half:#x}, link {only:?}")
+        });
         if self.rng.chance(600) {
             let wait = self.deadtimes(6);
             self.queue.plan(self.now + wait, Due::Heal);
@@ -162,7 +164,8 @@ impl World {
         }
         self.kill(node);
         let machine = &mut self.machines[usize::from(node)];
-        machine.disk = if self.rng.chance(500) { 0 } else { machine.disk - self.rng.below(3).min(machine.disk) };
+        machine.disk =
+            if self.rng.chance(500) { 0 } else { machine.disk - self.rng.below(3).min(machine.disk) };
         let disk = machine.disk;
         self.note(|| format!("node {node}: the agent is killed, the disk goes back to {disk}"));
         self.start_later(node);

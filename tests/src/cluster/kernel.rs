@@ -50,7 +50,7 @@ struct Window {
 /// What truly counts of a peer, by the rule and whatever the kernel makes of it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Truth {
-    incarnation: u64,
+    pub(super) incarnation: u64,
     top: u64,
     acked: u64,
     /// Newest stamp of the newest incarnation that counts, and the deadtime announced with it.
@@ -107,7 +107,8 @@ impl Kernel {
     pub(super) fn forget(&mut self, with_truth: bool) {
         let truths: [Truth; NODES] =
             std::array::from_fn(|node| self.peers.get(node).map_or_else(Truth::default, |peer| peer.truth));
-        let truth = |node: agent_common::NodeId| if with_truth { Truth::default() } else { truths[node.index()] };
+        let truth =
+            |node: agent_common::NodeId| if with_truth { Truth::default() } else { truths[node.index()] };
         let peer = |node| Peer {
             incarnation: 0,
             top: 0,
@@ -262,3 +263,7 @@ impl Truth {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "kernel_tests.rs"]
+mod tests;

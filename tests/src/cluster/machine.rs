@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 
 use agent_core::config::Mutated;
-use agent_core::{Action, Carried, Event, Instant, Node, Operator, PeerState, ResourceRef};
+use agent_core::{Action, Carried, Event, Instant, Node, Operator, PeerState, Reading, ResourceRef};
 
 use super::clock::Clock;
-use super::kernel::Kernel;
+use super::kernel::{Kernel, Truth};
 use super::packet::{GROUPS, NODES};
 use super::plan::Votes;
 
@@ -67,6 +67,8 @@ pub(super) struct Agent {
     pub(super) believed: [PeerState; NODES],
     /// By peer: what counted when its slot was last read.
     pub(super) read_truth: [(Option<(Instant, u64)>, Option<(Instant, u64)>); NODES],
+    /// By peer: the incarnation that was read last, and the first sign of it.
+    life_read: [(u64, Instant); NODES],
     /// The ticket of a pause that the operator asked for.
     pub(super) pausing: Option<u32>,
     /// Somebody put a group on standby here.
@@ -88,10 +90,24 @@ impl Agent {
             seen: [0; NODES],
             believed: [PeerState::Unknown; NODES],
             read_truth: [(None, None); NODES],
+            life_read: [(0, Instant::ZERO); NODES],
             pausing: None,
             stood_by: false,
             in_maintenance: false,
         }
+    }
+}
+
+impl Agent {
+    /// Its slot of `peer` was read. A life that does not count yet is a sign of life once, when it is read first.
+    pub(super) fn note_reading(&mut self, peer: usize, truth: &Truth, reading: &Reading) {
+        let (known, _) = self.life_read[peer];
+        if truth.incarnation > known {
+            self.life_read[peer] = (truth.incarnation, reading.heard_at.min(reading.read_at));
+        }
+        let (_, born) = self.life_read[peer];
+        let heard = truth.heard.map(|(stamp, deadtime)| (stamp.max(born), deadtime));
+        self.read_truth[peer] = (truth.counts, heard);
     }
 }
 

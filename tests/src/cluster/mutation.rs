@@ -51,7 +51,9 @@ impl Broken {
             Self::GateOpenAfterCrash => "gate left open after an agent crash",
             Self::InheritedGateNotCapped => "inherited gate not capped",
             Self::OrderPerLink | Self::Core(Mutation::OrderPerLink) => "order judged per link",
-            Self::SameIncarnationAgain | Self::Core(Mutation::SameIncarnationAgain) => "same incarnation again",
+            Self::SameIncarnationAgain | Self::Core(Mutation::SameIncarnationAgain) => {
+                "same incarnation again"
+            }
             Self::StaleStateTaken => "stale carried state taken",
             Self::Core(Mutation::AcksAfterShortenedDeadtime) => {
                 "acks of older heartbeats after a shortened deadtime"
@@ -79,7 +81,9 @@ impl Broken {
             Self::Core(mutation) => Mutated::by(mutation),
             Self::OrderPerLink => Mutated::by(Mutation::OrderPerLink),
             Self::SameIncarnationAgain => Mutated::by(Mutation::SameIncarnationAgain),
-            Self::GateOpenAfterCrash | Self::InheritedGateNotCapped | Self::StaleStateTaken => Mutated::default(),
+            Self::GateOpenAfterCrash | Self::InheritedGateNotCapped | Self::StaleStateTaken => {
+                Mutated::default()
+            }
         }
     }
 

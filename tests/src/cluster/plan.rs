@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use agent_common::{LinkId, NodeId};
+use agent_core::Config;
 use agent_core::config::{
     GateKind, GroupConfig, LinkConfig, Mutated, NodeConfig, Policy, Quorum, Start, TieBreak, Timing,
     VoteChange,
 };
-use agent_core::Config;
 
 use crate::sim::Rng;
 

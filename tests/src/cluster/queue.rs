@@ -98,7 +98,12 @@ impl Due {
             | Self::Resume { node, .. }
             | Self::Start { node, .. }
             | Self::Reload { node } => Some(node),
-            Self::Frame { .. } | Self::Thaw { .. } | Self::Fault | Self::Heal | Self::Replay | Self::Stage => None,
+            Self::Frame { .. }
+            | Self::Thaw { .. }
+            | Self::Fault
+            | Self::Heal
+            | Self::Replay
+            | Self::Stage => None,
         }
     }
 }

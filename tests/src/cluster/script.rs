@@ -118,7 +118,10 @@ impl World {
         if count == 1 {
             return holder;
         }
-        self.violate(Invariant::Liveness, format!("group {group} has {count} servers after the faults have stopped"));
+        self.violate(
+            Invariant::Liveness,
+            format!("group {group} has {count} servers after the faults have stopped"),
+        );
         None
     }
 
@@ -128,16 +131,22 @@ impl World {
             let Some(holder) = self.holder(group) else { return };
             for index in 0..self.machines.len() {
                 let machine = &self.machines[index];
-                let Some(agent) = machine.agent.as_ref().filter(|_| machine.votes.number == newest) else { continue };
+                let Some(agent) = machine.agent.as_ref().filter(|_| machine.votes.number == newest) else {
+                    continue;
+                };
                 let mut view = Snapshot::default();
                 agent.node.snapshot_into(&mut view, machine.clock.at(self.now));
-                let owner = view.groups.get(group).and_then(|group| group.owner).map(agent_common::NodeId::raw);
+                let owner =
+                    view.groups.get(group).and_then(|group| group.owner).map(agent_common::NodeId::raw);
                 if owner != Some(holder) {
-                    let text = format!("node {index} takes {owner:?} for the owner of group {group}, which {holder} serves");
+                    let text = format!(
+                        "node {index} takes {owner:?} for the owner of group {group}, which {holder} serves"
+                    );
                     self.violate(Invariant::Liveness, text);
                     return;
                 }
-                let wrong = view.nodes.iter().position(|node| !matches!(node.state, PeerState::Up | PeerState::Late));
+                let wrong =
+                    view.nodes.iter().position(|node| !matches!(node.state, PeerState::Up | PeerState::Late));
                 if let Some(wrong) = wrong.filter(|_| self.plan.kind != Kind::Voters) {
                     let text = format!("node {index} holds {wrong} for {:?}", view.nodes[wrong].state);
                     self.violate(Invariant::Liveness, text);
@@ -189,12 +198,18 @@ impl World {
         for group in 0..usize::from(self.plan.groups) {
             let permille = self.oracle.served[group] * 1000 / span.max(1);
             if permille < SHARE_MIN {
-                self.violate(Invariant::Service, format!("group {group} was served {permille} permille of the time"));
+                self.violate(
+                    Invariant::Service,
+                    format!("group {group} was served {permille} permille of the time"),
+                );
             }
             let epochs = self.oracle.epochs_of(group) as u64;
             let most = 6 + span / nanos(self.plan.timing.deadtime) / 5;
             if epochs > most {
-                self.violate(Invariant::Service, format!("group {group} used {epochs} epochs, more than {most}"));
+                self.violate(
+                    Invariant::Service,
+                    format!("group {group} used {epochs} epochs, more than {most}"),
+                );
             }
         }
     }

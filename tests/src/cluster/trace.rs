@@ -31,6 +31,8 @@ pub(super) fn change(change: &Change) -> String {
         }
         Change::Quorum { have } => format!("quorum: {have}"),
         Change::Late { by } => format!("was {} us late", by.as_micros()),
-        other @ (Change::Gate { .. } | Change::Failed { .. } | Change::Vanished { .. }) => format!("{other:?}"),
+        other @ (Change::Gate { .. } | Change::Failed { .. } | Change::Vanished { .. }) => {
+            format!("{other:?}")
+        }
     }
 }

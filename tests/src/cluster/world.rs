@@ -278,9 +278,9 @@ impl World {
             let deadline = agent_common::NodeId::new(peer as u8).and_then(|peer| agent.node.peer_deadline(peer));
             if agent.seen[peer] != generation || deadline.is_some_and(|at| at <= local) {
                 agent.seen[peer] = generation;
-                let truth = machine.kernel.truth(peer as u8);
-                agent.read_truth[peer] = (truth.counts, truth.heard);
+                let truth = *machine.kernel.truth(peer as u8);
                 let reading = machine.kernel.read(peer as u8, local);
+                agent.note_reading(peer, &truth, reading);
                 agent.node.handle(agent_core::Event::Reading(reading), local);
                 self.drain(node, local);
             }
