@@ -276,7 +276,8 @@ impl Oracle {
         let candidate = usize::from(packet.claims[group].candidate);
         for other in (0..self.nodes).filter(|other| *other != candidate && *other != me) {
             let promise = self.promises[me][group][other];
-            if promise.by == 0 || !self.binds(promise, me, other, group) || !self.one_server {
+            let is_checked = self.one_server && promise.by != 0 && !machines[other].is_frozen;
+            if !is_checked || !self.binds(promise, me, other, group) {
                 continue;
             }
             let until = self.sent[other].until(promise.seq);
