@@ -330,6 +330,9 @@ impl Node {
         self.review_groups(now);
         self.order_fence(now);
         self.review_commands(now);
+        if self.groups.is_dirty() || self.leases.is_moved() {
+            self.review_groups(now);
+        }
         if self.groups.are_at_rest() {
             self.live(life::Input::AtRest, now);
         }

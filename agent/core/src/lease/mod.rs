@@ -272,15 +272,6 @@ impl Leases {
         self.voters.is_majority(by)
     }
 
-    /// When that ends, if nobody acks any more.
-    pub(crate) fn heard_until(&self) -> Instant {
-        if self.was_heard {
-            self.promises.heard_until(self.voters.set(), self.voters.needed())
-        } else {
-            Instant::NEVER
-        }
-    }
-
     /// *Lease* of a group for which `votes` vote for this node: the majority-th largest promise, the own vote counting without
     /// limit, never past the own newest heartbeat's deadtime.
     pub(crate) fn lease(&self, votes: NodeSet) -> Instant {

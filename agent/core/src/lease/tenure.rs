@@ -12,6 +12,7 @@ use crate::config::GateKind;
 use crate::group::{FAILED_PAUSE, Group, Phase as GroupPhase};
 use crate::groups::Scene;
 use crate::mutation::Mutation;
+use crate::peer::Peer;
 use crate::queue::Actions;
 use crate::snapshot::{LeaseReason, Reason};
 use crate::time::Instant;
@@ -311,7 +312,8 @@ impl Tenure {
 
     fn ask(&mut self, scene: &Scene<'_>, now: Instant, out: &mut Actions) {
         self.enter(Input::Ask, now);
-        self.epoch = epoch::above(self.seen, scene.wall_ms, scene.me, scene.leases.mutated());
+        let seen = scene.peers.iter().map(Peer::highest_epoch).fold(self.seen, u64::max);
+        self.epoch = epoch::above(seen, scene.wall_ms, scene.me, scene.leases.mutated());
         self.seen = self.seen.max(self.epoch);
         (self.asked, self.raised_at) = (self.epoch, now);
         (self.votes, self.granted, self.wants) = (NodeSet::EMPTY, false, false);
