@@ -201,12 +201,15 @@ impl Groups {
         self.dirty |= 1 << at.group.index();
     }
 
-    /// Somebody removed a resource.
-    pub(crate) fn vanished(&mut self, at: ResourceRef, now: Instant, out: &mut Actions) {
+    /// Somebody removed a resource. *Maintenance*: it is put back when that is over.
+    pub(crate) fn vanished(&mut self, at: ResourceRef, maintenance: bool, now: Instant, out: &mut Actions) {
         let Some((entry, resource)) = find(&mut self.entries, &mut self.resources, at) else { return };
         let before = resource.state();
-        let repair = resource.feed(ResourceInput::Vanished, now);
-        entry.group.emit(at.index, repair, out);
+        if maintenance {
+            resource.note_missing();
+        } else {
+            entry.group.emit(at.index, resource.feed(ResourceInput::Vanished, now), out);
+        }
         if before == crate::resource::State::Held {
             out.tell(now, Change::Vanished { resource: at });
         }
@@ -278,6 +281,9 @@ impl Groups {
 impl Entry {
     fn review(&mut self, scene: &Scene<'_>, resources: &mut [Resource], out: &mut Actions) {
         let now = scene.now;
+        if !scene.maintenance {
+            self.repair(resources, now, out);
+        }
         for _ in 0..PASSES {
             self.group.rest_until(now);
             let before = (self.group.phase(), self.tenure.phase());
@@ -297,6 +303,15 @@ impl Entry {
         self.resources_wake = self.group.wake(resources);
         self.wake = self.resources_wake.min(self.tenure.wake());
         self.show(scene.me, resources, now, out);
+    }
+
+    /// Puts back what was removed while nothing was repaired.
+    fn repair(&mut self, resources: &mut [Resource], now: Instant, out: &mut Actions) {
+        for (resource, index) in resources.iter_mut().zip(0_u8..) {
+            if resource.take_missing() {
+                self.group.emit(index, resource.feed(ResourceInput::Vanished, now), out);
+            }
+        }
     }
 
     /// A lost lease that cannot be withdrawn: no gate in the kernel is there to shut.

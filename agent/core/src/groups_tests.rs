@@ -77,7 +77,7 @@ fn what_does_not_exist_is_ignored() {
     assert_eq!(lab.effects(), 1);
     for at in [resource(1, 0), resource(0, 1), resource(63, 255)] {
         lab.groups.answer(at, Effect::Acquire, 1, Ok(()), NOW, &mut lab.out);
-        lab.groups.vanished(at, NOW, &mut lab.out);
+        lab.groups.vanished(at, false, NOW, &mut lab.out);
         lab.groups.found(at, NOW, &mut lab.out);
         assert!(!lab.groups.is_dirty(), "{at:?}");
     }

@@ -122,7 +122,9 @@ impl Node {
             Event::Released { resource, attempt, result } => {
                 self.groups.answer(resource, Effect::Release, attempt, result, now, &mut self.actions);
             }
-            Event::Vanished { resource } => self.groups.vanished(resource, now, &mut self.actions),
+            Event::Vanished { resource } => {
+                self.groups.vanished(resource, self.is_suspended, now, &mut self.actions);
+            }
             Event::Found { resource } => self.groups.found(resource, now, &mut self.actions),
             Event::Operator { ticket, what } => self.obey(ticket, what, now),
             Event::Bar { group, epoch } => self.groups.raise_bar(group, epoch),

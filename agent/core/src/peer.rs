@@ -305,12 +305,14 @@ impl Peer {
                 self.reborn_at = was_there.then_some(reading.heard_at.min(reading.read_at));
                 news = News { changed: true, greet: true, reborn: true, ..news };
             }
-            // Two frames may bear one stamp: the number tells that there was another.
+            // *What counts*: (incarnation, sequence) above everything heard before, by this process or the one before it: the
+            // kernel's window may be younger, and take an old frame for the newest.
             let is_newer = news.greet || reading.beat.seq > self.seq;
             self.seq = self.seq.max(reading.beat.seq);
             self.accepted = reading.accepted;
             if let Some(at) = reading.counts_at
-                && self.counts_at.is_none_or(|before| at > before || (is_newer && at == before))
+                && is_newer
+                && self.counts_at.is_none_or(|before| at >= before)
             {
                 news.counted = true;
                 self.count(at, &reading.beat, rules, &mut news);

@@ -54,6 +54,10 @@ impl Facts {
             ..Self::default()
         };
         for peer in scene.peers {
+            // Who is at a number whose asks get no vote here could not win what is handed over to it.
+            if !scene.leases.voters().accepts_asker(peer.number()) {
+                facts.eligible.remove(peer.id());
+            }
             let claim = peer.claim(group.id);
             facts.highest = facts.highest.max(claim.epoch);
             // One that leaves and still holds is waited for: it counts as dead once it is silent.

@@ -232,7 +232,7 @@ impl Leases {
     /// *Clocks*: the agent has read adjtimex.
     pub(crate) fn slewed(&mut self, ppm: u32, now: Instant) {
         let before = self.slew.margin_ppm(self.mutated);
-        if self.slew.set(ppm) {
+        if self.slew.set(ppm, now, self.initdead) {
             let margin = self.slew.margin_ppm(self.mutated);
             let longest = self.log.longest_deadtime();
             self.log.widen_margin(margin);
@@ -244,6 +244,7 @@ impl Leases {
 
     /// Looks at the voters; true when others decide from now on.
     pub(crate) fn review_voters(&mut self, peers: &[Peer], now: Instant) -> bool {
+        self.slew.settle(now);
         let changed = self.voters.review(peers, now);
         self.moved |= changed;
         changed

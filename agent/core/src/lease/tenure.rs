@@ -4,6 +4,8 @@
 //! *Votes*: a node's vote is (epoch, candidate, held?) or none. Asking is voting for oneself; holding is asking with `held` set;
 //! releasing is ceasing to, and forgets the promises. There are no other claims.
 
+use core::time::Duration;
+
 use agent_common::{Claim, GroupId, NodeId, NodeSet};
 
 use crate::action::{Action, Change, GateBy};
@@ -61,8 +63,8 @@ pub(crate) struct Tenure {
     ballot: Ballot,
     patience: Patience,
     wants: bool,
-    /// It was handed over once and not won: the holder is left in peace for a while.
-    no_wish_until: Instant,
+    /// When it was last asked for after the holder had handed it over: if that was not won, the next is left in peace for a while.
+    wished_at: Option<Instant>,
     /// The operator wants it here.
     pub(crate) takeover: bool,
     /// The operator does not want it here while another can have it.
@@ -93,7 +95,7 @@ impl Tenure {
             ballot: Ballot::default(),
             patience: Patience::new(seed),
             wants: false,
-            no_wish_until: Instant::ZERO,
+            wished_at: None,
             takeover: false,
             standby: false,
             wake: Instant::NEVER,
@@ -299,13 +301,14 @@ impl Tenure {
         let before = |node: NodeId| group.prefer.iter().position(|other| *other == node);
         let mine = before(scene.me);
         let moves_back = group.auto_failback && mine.is_some() && mine < before(holder.node);
+        let pause = if self.takeover { TAKEOVER_PAUSE } else { FAILED_PAUSE };
         let may = mine.is_some()
             && !scene.maintenance
             && !scene.life.is_leaving()
             && scene.life != crate::life::Life::Joining
             && scene.leases.is_heard(now)
             && scene.leases.voters().may_take_part()
-            && (now >= self.no_wish_until || self.takeover);
+            && now >= self.wished_at.map_or(Instant::ZERO, |at| at.after(pause));
         let fails_back = moves_back && !self.standby && !group.failed_here();
         self.wants = may && group.phase() == GroupPhase::Stopped && (self.takeover || fails_back);
     }
@@ -316,6 +319,7 @@ impl Tenure {
         self.epoch = epoch::above(seen, scene.wall_ms, scene.me, scene.leases.mutated());
         self.seen = self.seen.max(self.epoch);
         (self.asked, self.raised_at) = (self.epoch, now);
+        self.wished_at = if self.wants { Some(now) } else { self.wished_at };
         (self.votes, self.granted, self.wants) = (NodeSet::EMPTY, false, false);
         self.ballot.clear();
         self.reason = Some(Reason::Asking);
@@ -417,6 +421,7 @@ impl Tenure {
         self.lease = lease;
         self.reason = None;
         self.patience.won();
+        self.wished_at = None;
         let alone = scene.leases.two_node().is_some() && scene.leases.other(scene.peers) != Other::Heard;
         let reason = match (self.resumed, alone) {
             (true, _) => LeaseReason::Resumed,
@@ -449,7 +454,6 @@ impl Tenure {
         if was == Phase::Asking {
             let wish = Wish { wants: self.takeover, standby: self.standby };
             self.patience.lost(group, facts, wish, scene, now);
-            self.no_wish_until = now.after(FAILED_PAUSE);
             self.reason = Some(Reason::Waiting);
             self.wake = self.patience.backoff_until;
             (self.epoch, self.asked, self.votes, self.granted) = (0, 0, NodeSet::EMPTY, false);
@@ -520,6 +524,9 @@ impl Tenure {
         }
     }
 }
+
+/// Least time between two tries of taking a group over for the operator.
+const TAKEOVER_PAUSE: Duration = Duration::from_secs(1);
 
 /// The lease of the groups for which the same peers vote: computed once in a round.
 pub(crate) type Memo = Option<(NodeSet, Instant)>;
