@@ -16,6 +16,7 @@ use super::oracle::{Invariant, Oracle, Violation};
 use super::packet::{GROUPS, NODES, Packet, Pool};
 use super::plan::{Generation, MS, Plan, US, Votes};
 use super::queue::{Due, Queue};
+use super::run::How;
 
 /// A run that needs more events than this does not end by itself.
 const EVENTS_MAX: u64 = 4_000_000;
@@ -49,25 +50,26 @@ pub(super) struct World {
 
 impl World {
     /// The world of `seed` before anything has happened.
-    pub(super) fn new(seed: u64, broken: Option<Broken>, traced: bool) -> Self {
+    pub(super) fn new(seed: u64, how: How) -> Self {
         let mut rng = Rng::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5eed);
         let plan = Plan::of(&mut rng);
         let votes = Votes { number: 1, listed: plan.nodes, change: None };
         let total = plan.total();
+        let majority = if how.by_effect { 0 } else { plan.majority() };
         let mut world = Self {
             net: Network::new(plan.path),
             queue: Queue::default(),
             now: 0,
             pool: Pool::default(),
             machines: Vec::with_capacity(NODES),
-            oracle: Oracle::new(total, plan.groups, plan.majority(), plan.one_server()),
-            broken,
+            oracle: Oracle::new(total, plan.groups, majority, plan.one_server()),
+            broken: how.broken,
             recorded: Vec::new(),
             is_calm: false,
             stage: 0,
             counted_from: 0,
             violation: None,
-            trace: traced.then(String::new),
+            trace: how.traced.then(String::new),
             slow: false,
             rng,
             plan,
@@ -88,8 +90,8 @@ impl World {
         let mutated = self.broken.map_or_else(Mutated::default, Broken::core);
         let mut machine = Machine::new(id, clock, Kernel::new(id, initdead_us, per_link), votes, mutated);
         machine.deadtime_us = u64::try_from(self.plan.timing.deadtime.as_micros()).unwrap_or(0);
-        let error = self.rng.below(20_000);
-        machine.wall_ms_at_zero = WALL_MS + (self.now / MS + error).saturating_sub(shown / MS);
+        let ahead = self.plan.wall_ahead_ms[usize::from(id)];
+        machine.wall_ms_at_zero = (WALL_MS + self.now / MS + ahead).saturating_sub(shown / MS);
         machine
     }
 
@@ -150,7 +152,9 @@ impl World {
             Due::Frame { to, link, packet, forged } => self.arrive(to, link, packet, forged),
             Due::Round { node, life, timer } => {
                 let is_due = |agent: &Agent| timer.is_none_or(|timer| agent.armed == timer);
-                if self.lives(node, life) && self.machines[usize::from(node)].agent.as_ref().is_some_and(is_due) {
+                if self.lives(node, life)
+                    && self.machines[usize::from(node)].agent.as_ref().is_some_and(is_due)
+                {
                     self.round(node);
                 }
             }
@@ -281,7 +285,8 @@ impl World {
             let machine = &mut self.machines[index];
             let Some(agent) = machine.agent.as_mut() else { return };
             let generation = machine.kernel.generation(peer as u8);
-            let deadline = agent_common::NodeId::new(peer as u8).and_then(|peer| agent.node.peer_deadline(peer));
+            let deadline =
+                agent_common::NodeId::new(peer as u8).and_then(|peer| agent.node.peer_deadline(peer));
             if agent.seen[peer] != generation || deadline.is_some_and(|at| at <= local) {
                 agent.seen[peer] = generation;
                 let truth = *machine.kernel.truth(peer as u8);
@@ -371,7 +376,9 @@ impl World {
             Step::Send { packet, links } => self.send(node, packet, links),
             Step::Other(action) => match action {
                 Action::Gate { group, epoch, expiry } => self.write_gate(node, group.index(), epoch, expiry),
-                Action::Acquire { resource, attempt } => self.plan_effect(node, resource.group.raw(), attempt, true),
+                Action::Acquire { resource, attempt } => {
+                    self.plan_effect(node, resource.group.raw(), attempt, true)
+                }
                 Action::Release { resource, attempt } => {
                     self.plan_effect(node, resource.group.raw(), attempt, false);
                 }
@@ -379,7 +386,8 @@ impl World {
                 Action::Finished => {
                     self.note(|| format!("node {node} has left"));
                     self.kill(node);
-                    let most = if self.is_calm { 1 } else { 3 * super::plan::nanos(self.plan.timing.initdead) };
+                    let most =
+                        if self.is_calm { 1 } else { 3 * super::plan::nanos(self.plan.timing.initdead) };
                     let wait = self.rng.below(most);
                     let life = self.machines[usize::from(node)].life;
                     self.queue.plan(self.now + wait, Due::Start { node, life });
@@ -436,7 +444,8 @@ impl World {
             for to in (0..self.plan.total()).filter(|to| *to != node) {
                 for delay in self.net.carry(node, to, link, &mut self.rng).into_iter().flatten() {
                     self.pool.share(index);
-                    self.queue.plan(self.now + 1 + delay, Due::Frame { to, link, packet: index, forged: false });
+                    self.queue
+                        .plan(self.now + 1 + delay, Due::Frame { to, link, packet: index, forged: false });
                 }
             }
         }
@@ -549,7 +558,11 @@ impl World {
             }
         }
         config.incarnation = machine.disk;
+        let went_back =
+            machine.disk <= machine.highest && !self.broken.is_some_and(Broken::repeats_incarnations);
+        machine.highest = machine.highest.max(machine.disk);
         if !is_carried {
+            self.oracle.lives(node, went_back);
             (machine.stood_by, machine.in_maintenance) = (false, false);
             machine.addresses = [false; GROUPS];
             machine.kernel.forget(true);
@@ -562,7 +575,8 @@ impl World {
         if machine.slewed != 0 {
             agent.inbox.push(Message::Slew { ppm: machine.slewed });
         }
-        for group in (0..self.plan.groups).filter(|group| machine.kernel.gates[usize::from(*group)].bar != 0) {
+        for group in (0..self.plan.groups).filter(|group| machine.kernel.gates[usize::from(*group)].bar != 0)
+        {
             agent.inbox.push(Message::Bar { group });
         }
         machine.agent = Some(agent);
