@@ -1,17 +1,19 @@
 //! All groups of this node: each with its claim and its resources. Looks at those that something happened to; a steady heartbeat
 //! renews leases and touches nothing else.
 
+mod shown;
+
 use alloc::vec::Vec;
 
 use agent_common::ids::MAX_GROUPS;
-use agent_common::{Claim, GroupId, NodeId, NodeSet};
+use agent_common::{GroupId, NodeId};
 
 use crate::action::{Action, Change, ResourceRef};
 use crate::config::{Config, GateKind, Start};
 use crate::event::Failure;
 use crate::group::{Group, Input, Phase};
 use crate::lease::Leases;
-use crate::lease::ask::{Facts, Holder};
+use crate::lease::ask::Facts;
 use crate::lease::tenure::{Order, Tenure};
 use crate::life::Life;
 use crate::membership::View;
@@ -19,7 +21,7 @@ use crate::outgoing::Outgoing;
 use crate::peer::Peer;
 use crate::queue::Actions;
 use crate::resource::{Effect, Input as ResourceInput, Resource};
-use crate::snapshot::{GroupState, GroupView, Reason};
+use crate::snapshot::{GroupState, GroupView};
 use crate::time::Instant;
 
 /// A decision may end a phase that another decision waits for; more than this in one round does not happen.
@@ -338,51 +340,6 @@ impl Entry {
             self.group.announce = false;
             self.group.announce_again(resources, out);
         }
-    }
-
-    /// Tells a change of what people see.
-    fn show(&mut self, me: NodeId, resources: &[Resource], now: Instant, out: &mut Actions) {
-        let (owner, epoch) = self.owner(me);
-        let to = self.group.state(resources);
-        let (from, before) = core::mem::replace(&mut self.shown, (to, owner));
-        if (from, before) != (to, owner) {
-            out.tell(now, Change::Group { group: self.group.id, from, to, owner, epoch });
-        }
-    }
-
-    /// The owner and the epoch in this node's view.
-    fn owner(&self, me: NodeId) -> (Option<NodeId>, u64) {
-        let mine = if self.tenure.lease().is_some() { self.tenure.epoch() } else { 0 };
-        match self.facts.holder {
-            Some(Holder { node, epoch }) if epoch > mine => (Some(node), epoch),
-            Some(_) | None if mine != 0 => (Some(me), mine),
-            Some(_) | None => (None, 0),
-        }
-    }
-
-    fn view(&self, me: NodeId, peers: &[Peer], now: Instant) -> GroupView {
-        let (state, owner) = self.shown;
-        let epoch = self.facts.holder.map_or(0, |holder| holder.epoch).max(self.tenure.epoch());
-        let lease = self.tenure.lease().map(|until| until.since(now));
-        let reason = match self.group.phase() {
-            Phase::Failing | Phase::Failed => Some(Reason::Failed),
-            Phase::Stopped | Phase::Starting | Phase::Serving | Phase::Stopping => self.tenure.reason(),
-        };
-        GroupView { state, owner, epoch, lease, votes: self.votes(me, peers), reason }
-    }
-
-    /// Who votes for the node that this node votes for.
-    fn votes(&self, me: NodeId, peers: &[Peer]) -> NodeSet {
-        let mut votes = NodeSet::EMPTY;
-        let Some(candidate) = self.tenure.candidate(me) else { return votes };
-        votes.insert(me);
-        for peer in peers.iter().filter(|peer| peer.is_alive()) {
-            let claim: Claim = peer.claim(self.group.id);
-            if claim.epoch != 0 && claim.candidate == candidate.raw() {
-                votes.insert(peer.id());
-            }
-        }
-        votes
     }
 }
 

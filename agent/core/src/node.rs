@@ -1,10 +1,12 @@
 //! The node: takes events, keeps the peers, and decides once a round what they mean. The parts know nothing of each
 //! other; what passes between them passes here.
 
+mod sending;
+
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use agent_common::{Beat, LinkId, NodeId};
+use agent_common::{Beat, NodeId};
 
 use crate::action::{Action, Change};
 use crate::carried::Carried;
@@ -15,7 +17,7 @@ use crate::groups::{Groups, Scene};
 use crate::lease::Leases;
 use crate::life::{self, Life};
 use crate::membership::{Standing, View};
-use crate::outgoing::{Outgoing, Words};
+use crate::outgoing::Outgoing;
 use crate::pacer::Pacer;
 use crate::peer::Peer;
 use crate::queue::Actions;
@@ -379,46 +381,6 @@ impl Node {
             if !matches!(self.life, Life::Telling { .. } | Life::Gone) {
                 self.groups.mark_all();
             }
-        }
-    }
-
-    fn send(&mut self, now: Instant) {
-        let due = self.pacer.take(now);
-        if due.beat && !self.groups.is_unsafe(self.leases.gate()) {
-            self.actions.push(Action::PetWatchdog);
-        }
-        if due.links == 0 {
-            return;
-        }
-        self.leases.sent(self.outgoing.next_seq(), now);
-        if self.leases.is_moved() {
-            self.review_groups(now);
-        }
-        let words = Words {
-            state: self.life.state(),
-            maintenance: self.maintenance,
-            vote_number: self.leases.voters().number(),
-            deadtime: self.leases.announced(),
-        };
-        self.outgoing.build(words, &self.view, &self.peers, now);
-        (self.sent_links, self.was_sent) = (due.links, true);
-        self.actions.push(Action::Send { links: due.links });
-        self.life = life::next(self.life, life::Input::Sent, now);
-        match self.life {
-            Life::Telling { .. } => self.pacer.tell(),
-            Life::Gone => {
-                self.commands.end(&mut self.actions);
-                self.actions.push(Action::Finished);
-            }
-            Life::Joining | Life::Up | Life::Yielding { .. } => {}
-        }
-    }
-
-    /// A heartbeat that no link took was not sent: no lease of this node rests on it.
-    fn send_failed(&mut self, link: LinkId) {
-        self.sent_links &= !(1 << link.raw());
-        if self.sent_links == 0 && core::mem::take(&mut self.was_sent) {
-            self.leases.not_sent();
         }
     }
 }

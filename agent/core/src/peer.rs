@@ -14,15 +14,15 @@
 //! counting stamp plus the announced deadtime. Saying that it goes leads to Leaving from every state, and being heard
 //! otherwise leads back to Up.
 
+mod voter;
+
 use core::time::Duration;
 
 use agent_common::ids::{MAX_GROUPS, MAX_LINKS};
 use agent_common::{Ack, Beat, Claim, GroupId, LinkId, NodeId, NodeSet, NodeState};
 
 use crate::action::Change;
-use crate::carried::CarriedPeer;
 use crate::event::Reading;
-use crate::lease::slew::Slew;
 use crate::link::Link;
 use crate::mutation::{Mutated, Mutation};
 use crate::queue::Actions;
@@ -158,36 +158,6 @@ impl Peer {
         }
     }
 
-    /// Takes up what was handed over of it; a reading will judge it.
-    pub(crate) fn restore(&mut self, carried: &CarriedPeer) {
-        (self.heard, self.incarnation, self.seq) = (true, carried.incarnation, carried.seq);
-        (self.counts_at, self.number) = (carried.counts_at, carried.number);
-        self.is_counted = carried.is_counted;
-        self.deadtime = Duration::from_micros(u64::from(carried.deadtime_us));
-        self.state = if self.counts_at.is_some() { PeerState::Up } else { PeerState::Unknown };
-        self.life = NodeState::Up;
-        (self.table.known, self.table.current) = (carried.table, carried.table);
-        for (slot, claim) in self.table.claims.iter_mut().zip(&carried.claims) {
-            *slot = *claim;
-            self.epoch = self.epoch.max(claim.epoch);
-        }
-    }
-
-    /// What is handed over of it, if it was heard.
-    pub(crate) fn carry(&self) -> Option<CarriedPeer> {
-        self.heard.then(|| CarriedPeer {
-            node: self.id,
-            incarnation: self.incarnation,
-            seq: self.seq,
-            counts_at: self.counts_at,
-            is_counted: self.is_counted,
-            deadtime_us: u32::try_from(self.deadtime.as_micros()).unwrap_or(u32::MAX),
-            number: self.number,
-            table: self.table.known,
-            claims: self.table.claims.to_vec(),
-        })
-    }
-
     /// Who it is.
     pub(crate) const fn id(&self) -> NodeId {
         self.id
@@ -221,59 +191,6 @@ impl Peer {
     /// What it claims for `group` in its newest table.
     pub(crate) fn claim(&self, group: GroupId) -> Claim {
         self.table.claims.get(group.index()).copied().unwrap_or_default()
-    }
-
-    /// Whether it votes for itself for `group`: asks or holds.
-    pub(crate) fn asks(&self, group: GroupId) -> bool {
-        let claim = self.claim(group);
-        claim.epoch != 0 && claim.candidate == self.id.raw()
-    }
-
-    /// Whether it has just started, and is waited for.
-    pub(crate) const fn is_joining(&self) -> bool {
-        self.is_alive() && matches!(self.life, NodeState::Joining) && !self.grace_over
-    }
-
-    /// Whether its present life has ever counted.
-    pub(crate) const fn is_counted(&self) -> bool {
-        self.is_counted
-    }
-
-    /// Whether its newest reading, which is also what the next acks are made of, finds it silent for longer than a voter waits.
-    pub(crate) fn is_dead_now(&self, slew: Slew) -> bool {
-        match self.newest() {
-            Some(at) => self.read_at > at.after(slew.wait(self.deadtime)),
-            None => self.state == PeerState::Dead,
-        }
-    }
-
-    /// Whether its last words were that it goes, and it claims nothing.
-    pub(crate) fn has_left(&self) -> bool {
-        let claims = self.table.claims.iter();
-        self.life == NodeState::Leaving
-            && !self.is_alive()
-            && self.table_is_known()
-            && claims.clone().all(|claim| claim.epoch == 0 || claim.candidate != self.id.raw())
-    }
-
-    /// Our heartbeat that its newest frame that counts acked.
-    pub(crate) const fn acked(&self) -> Option<u64> {
-        self.acked
-    }
-
-    /// Its number of the vote configuration.
-    pub(crate) const fn number(&self) -> u16 {
-        self.number
-    }
-
-    /// Whether it is here and says that decisions are suspended.
-    pub(crate) const fn is_in_maintenance(&self) -> bool {
-        self.maintenance && self.is_alive()
-    }
-
-    /// Whom it holds dead, by its newest frame that counts.
-    pub(crate) const fn holds_dead(&self) -> NodeSet {
-        self.holds_dead
     }
 
     /// The version of our table that it knows, 0 for none.

@@ -4,22 +4,21 @@
 //! *Votes*: a node's vote is (epoch, candidate, held?) or none. Asking is voting for oneself; holding is asking with `held` set;
 //! releasing is ceasing to, and forgets the promises. There are no other claims.
 
-use core::time::Duration;
+mod carried;
+mod counted;
+mod planned;
 
 use agent_common::{Claim, GroupId, NodeId, NodeSet};
 
 use crate::action::{Action, Change, GateBy};
-use crate::carried::CarriedGroup;
 use crate::config::GateKind;
-use crate::group::{FAILED_PAUSE, Group, Phase as GroupPhase};
+use crate::group::Group;
 use crate::groups::Scene;
-use crate::mutation::Mutation;
 use crate::peer::Peer;
 use crate::queue::Actions;
 use crate::snapshot::{LeaseReason, Reason};
 use crate::time::Instant;
 
-use super::Leases;
 use super::ask::{Facts, Patience, Wish};
 use super::epoch;
 use super::phase::{Input, Phase, next};
@@ -174,37 +173,6 @@ impl Tenure {
         }
     }
 
-    /// What is handed over of it.
-    pub(crate) fn carry(&self, leases: &Leases) -> CarriedGroup {
-        let vote = self.row(leases.me());
-        CarriedGroup {
-            vote,
-            asked: self.asked,
-            seen: self.seen,
-            voted: self.ballot.voted,
-            promises: leases.carried_promises(self.votes, vote).collect(),
-            standby: self.standby,
-        }
-    }
-
-    /// Takes up what was handed over: a claim that was held comes back with the first promise that still stands.
-    pub(crate) fn restore(&mut self, carried: &CarriedGroup, me: NodeId, now: Instant) {
-        (self.seen, self.standby) = (carried.seen, carried.standby);
-        self.ballot.voted = carried.voted;
-        let vote = carried.vote;
-        if vote.epoch == 0 {
-            return;
-        }
-        if vote.candidate != me.raw() {
-            (self.ballot.epoch, self.ballot.candidate) = (vote.epoch, NodeId::new(vote.candidate));
-            return;
-        }
-        (self.epoch, self.asked, self.raised_at, self.since) = (vote.epoch, carried.asked, now, now);
-        carried.promises.iter().for_each(|promise| self.votes.insert(promise.voter));
-        (self.phase, self.resumed) = if vote.held() { (Phase::Lost, true) } else { (Phase::Asking, false) };
-        self.granted = vote.held();
-    }
-
     /// *The bar*: XDP raises it on a frame that counts and shows another node holding at a higher epoch; the gate is shut then,
     /// whatever its expiry. It counts as an epoch that was seen.
     pub(crate) fn raise_bar(&mut self, epoch: u64) {
@@ -303,24 +271,6 @@ impl Tenure {
         }
     }
 
-    /// *Planned moves*: the taker sets `want`; the holder closes the gate, then releases; the taker asks.
-    fn wish(&mut self, group: &Group, facts: &Facts, scene: &Scene<'_>, now: Instant) {
-        let Some(holder) = facts.holder else { return };
-        let before = |node: NodeId| group.prefer.iter().position(|other| *other == node);
-        let mine = before(scene.me);
-        let moves_back = group.auto_failback && mine.is_some() && mine < before(holder.node);
-        let pause = if self.takeover { TAKEOVER_PAUSE } else { FAILED_PAUSE };
-        let may = mine.is_some()
-            && !scene.maintenance
-            && !scene.life.is_leaving()
-            && scene.life != crate::life::Life::Joining
-            && scene.leases.is_heard(now)
-            && scene.leases.voters().may_take_part()
-            && now >= self.wished_at.map_or(Instant::ZERO, |at| at.after(pause));
-        let fails_back = moves_back && !self.standby && !group.failed_here();
-        self.wants = may && group.phase() == GroupPhase::Stopped && (self.takeover || fails_back);
-    }
-
     fn ask(&mut self, scene: &Scene<'_>, now: Instant, out: &mut Actions) {
         self.enter(Input::Ask, now);
         let seen = scene.peers.iter().map(Peer::highest_epoch).fold(self.seen, u64::max);
@@ -358,70 +308,6 @@ impl Tenure {
         if self.phase == Phase::Holding {
             self.wake = self.wake_while_holding(scene);
         }
-    }
-
-    /// *Promise*: A counts a frame of V if it asks or holds (G, e). *Table*: a frame whose table is not known brings no vote and
-    /// takes none away; it promises nothing either. The epochs between the first of this ask and the raised one are all its own.
-    fn count_votes(&mut self, scene: &Scene<'_>) {
-        for peer in scene.peers.iter().filter(|peer| peer.table_is_known()) {
-            let claim = peer.claim(self.group);
-            let is_ours =
-                claim.candidate == scene.me.raw() && (self.asked..=self.epoch).contains(&claim.epoch);
-            if is_ours && scene.leases.voters().counts_voter(peer.number()) {
-                self.votes.insert(peer.id());
-            } else {
-                self.votes.remove(peer.id());
-            }
-        }
-    }
-
-    /// The lease as the promises have it.
-    fn computed(&mut self, scene: &Scene<'_>, memo: &mut Memo) -> Instant {
-        if let Some(two_node) = scene.leases.two_node() {
-            let other = scene.leases.other(scene.peers);
-            let voted =
-                other == Other::Heard && scene.leases.voters().is_majority(with(self.votes, scene.me));
-            self.granted |= voted || two_node.may_take(other, scene.leases.deadtime(), scene.now);
-            return if self.granted { scene.leases.dead_mans_switch(two_node) } else { Instant::ZERO };
-        }
-        match *memo {
-            Some((votes, lease)) if votes == self.votes => lease,
-            Some(_) | None => {
-                let lease = scene.leases.lease(self.votes);
-                *memo = Some((self.votes, lease));
-                lease
-            }
-        }
-    }
-
-    /// Why the claim must end now. *Maintenance* suspends decisions, never leases.
-    fn must_end(&self, group: &Group, facts: &Facts, scene: &Scene<'_>) -> Option<LeaseReason> {
-        let is_higher = facts.holder.is_some_and(|holder| holder.epoch > self.epoch);
-        let asks_disturb =
-            scene.leases.mutated().is(Mutation::AskShutsHolderGate) && !facts.asking.is_empty();
-        if is_higher || self.bar > self.epoch || asks_disturb {
-            return Some(LeaseReason::Rival);
-        }
-        if self.phase == Phase::Asking && facts.holder.is_some() {
-            return Some(LeaseReason::Rival);
-        }
-        if scene.life.is_leaving() {
-            return Some(LeaseReason::Leaving);
-        }
-        if !group.owners.contains(scene.me) || !scene.leases.voters().may_take_part() {
-            return Some(LeaseReason::NotOurs);
-        }
-        match group.phase() {
-            GroupPhase::Failing | GroupPhase::Failed => return Some(LeaseReason::Failed),
-            GroupPhase::Stopped | GroupPhase::Starting | GroupPhase::Serving | GroupPhase::Stopping => {}
-        }
-        if scene.maintenance {
-            return None;
-        }
-        if self.standby && !facts.eligible.is_empty() {
-            return Some(LeaseReason::Standby);
-        }
-        (!facts.wanting.is_empty() && !self.takeover).then_some(LeaseReason::Handover)
     }
 
     fn win(&mut self, lease: Instant, scene: &Scene<'_>, now: Instant, out: &mut Actions) {
@@ -468,33 +354,6 @@ impl Tenure {
         }
     }
 
-    /// *Planned moves*: gate first, always; no deadtime passes.
-    fn close(&mut self, reason: LeaseReason, now: Instant, out: &mut Actions) {
-        let was = self.phase;
-        self.enter(Input::Close, now);
-        self.reason = Some(match reason {
-            LeaseReason::Leaving => Reason::Leaving,
-            LeaseReason::Standby => Reason::Standby,
-            LeaseReason::Handover => Reason::Failback,
-            LeaseReason::Failed => Reason::Failed,
-            LeaseReason::NotOurs => Reason::VotesChanging,
-            LeaseReason::Rival
-            | LeaseReason::Majority
-            | LeaseReason::TieBreak
-            | LeaseReason::Resumed
-            | LeaseReason::Expired
-            | LeaseReason::PingLost => Reason::Rival,
-        });
-        let by = if self.bar > self.epoch { GateBy::Kernel } else { GateBy::Agent };
-        self.write_gate(by, now, out);
-        if was == Phase::Holding {
-            out.tell(now, Change::Lease { group: self.group, held: false, reason });
-        }
-        if self.phase == Phase::Idle {
-            (self.epoch, self.asked, self.votes, self.granted) = (0, 0, NodeSet::EMPTY, false);
-        }
-    }
-
     /// *Epochs*: a holder that sees a higher epoch raises its own, at most once a deadtime, keeping its promises.
     fn raise_epoch(&mut self, scene: &Scene<'_>, now: Instant) {
         if self.seen > self.epoch && now >= self.raised_at.after(scene.leases.deadtime()) {
@@ -533,16 +392,8 @@ impl Tenure {
     }
 }
 
-/// Least time between two tries of taking a group over for the operator.
-const TAKEOVER_PAUSE: Duration = Duration::from_secs(1);
-
 /// The lease of the groups for which the same peers vote: computed once in a round.
 pub(crate) type Memo = Option<(NodeSet, Instant)>;
-
-fn with(mut set: NodeSet, node: NodeId) -> NodeSet {
-    set.insert(node);
-    set
-}
 
 #[cfg(test)]
 #[path = "tenure_tests.rs"]
