@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use agent_common::ids::{MAX_LINKS, NodeSet};
-use agent_common::maps::{ClusterConfig, KeyState, LinkConfig, name};
+use agent_common::ids::NodeSet;
+use agent_common::maps::{ClusterConfig, KeyState, LinkConfig, LinkTable, name};
 use aya::maps::{Array, Map, MapData, MapError, PerCpuArray, RingBuf};
 use aya::programs::{ProgramError, Xdp, XdpError, XdpMode};
 use aya::{Ebpf, EbpfError, EbpfLoader};
@@ -68,7 +68,7 @@ pub struct Kernel {
     /// News.
     pub news: RingBuf<MapData>,
     config: Array<MapData, ClusterConfig>,
-    links: Array<MapData, LinkConfig>,
+    links: Array<MapData, LinkTable>,
     cluster: ClusterConfig,
 }
 
@@ -180,16 +180,13 @@ impl Kernel {
 
     /// The program serves these links and no others.
     fn serve(&mut self, arrivals: &[Arrival]) -> Result<(), LoadError> {
-        let mut links = [LinkConfig::default(); MAX_LINKS];
+        let mut table = LinkTable::default();
         for arrival in arrivals {
-            if let Some(link) = links.get_mut(arrival.link.index()) {
+            if let Some(link) = table.links.get_mut(arrival.link.index()) {
                 *link = link_config(arrival);
             }
         }
-        for (link, index) in links.iter().zip(0u32..) {
-            self.links.set(index, link, 0).map_err(|error| LoadError::Map(name::LINKS, error))?;
-        }
-        Ok(())
+        self.links.set(0, table, 0).map_err(|error| LoadError::Map(name::LINKS, error))
     }
 
     /// Tries the modes in order on one interface; what did not work goes to `remarks`.
