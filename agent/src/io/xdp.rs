@@ -341,7 +341,6 @@ mod tests {
     use agent_common::LinkId;
     use aya::programs::{ProgramError, XdpMode};
     use nix::errno::Errno;
-    use nix::poll::poll;
 
     use super::{Arrival, LoadError, explain, link_config};
 
