@@ -29,7 +29,7 @@ use xbeat::settings::{
 use xbeat::stats::Stats;
 use xbeat::takeover::Job;
 
-pub fn node(id: u8) -> NodeId {
+pub(crate) fn node(id: u8) -> NodeId {
     NodeId::new(id).unwrap()
 }
 
@@ -112,11 +112,11 @@ fn core_config(settings: &Settings, incarnation: u64) -> Config {
 }
 
 /// A loop, and the ends of its queues that other threads would have.
-pub struct Agent {
-    pub rt: Rt,
-    pub stats: Arc<Stats>,
-    pub jobs: rtrb::Consumer<Job>,
-    pub notes: rtrb::Consumer<Note>,
+pub(crate) struct Agent {
+    pub(crate) rt: Rt,
+    pub(crate) stats: Arc<Stats>,
+    pub(crate) jobs: rtrb::Consumer<Job>,
+    pub(crate) notes: rtrb::Consumer<Note>,
     _others: (
         rtrb::Producer<xbeat::takeover::Outcome>,
         rtrb::Producer<xbeat::bridge::Command>,
@@ -129,7 +129,7 @@ fn event() -> EventFd {
 }
 
 /// Node `me` of two that talk over loopback sockets on `port`.
-pub fn agent(me: u8, incarnation: u64, port: u16) -> Agent {
+pub(crate) fn agent(me: u8, incarnation: u64, port: u16) -> Agent {
     let settings = settings(me, port);
     let lo = interface::look_up("lo").unwrap();
     let arrival = Arrival::of(&settings.links[0], &settings, lo.as_ref()).unwrap();
@@ -171,18 +171,18 @@ pub fn agent(me: u8, incarnation: u64, port: u16) -> Agent {
 
 impl Agent {
     /// Heartbeats above everything heard before.
-    pub fn heard(&self) -> u64 {
+    pub(crate) fn heard(&self) -> u64 {
         self.stats.socket[Counter::Accepted.index()].load(Ordering::Relaxed)
     }
 
     /// Heartbeats sent.
-    pub fn sent(&self) -> u64 {
+    pub(crate) fn sent(&self) -> u64 {
         self.stats.sent[0].load(Ordering::Relaxed)
     }
 }
 
 /// Runs rounds of the agents until `done`; their timers are not waited for, which only makes for more rounds.
-pub fn rounds(agents: &mut [&mut Agent], mut done: impl FnMut(&[&mut Agent]) -> bool) {
+pub(crate) fn rounds(agents: &mut [&mut Agent], mut done: impl FnMut(&[&mut Agent]) -> bool) {
     let limit = clock::now().after(Duration::from_secs(30));
     while !done(agents) {
         assert!(clock::now() < limit, "nothing comes of it");
@@ -193,7 +193,7 @@ pub fn rounds(agents: &mut [&mut Agent], mut done: impl FnMut(&[&mut Agent]) -> 
 }
 
 /// The states that the peer went through since the last call.
-pub fn peer_states(agent: &mut Agent) -> Vec<PeerState> {
+pub(crate) fn peer_states(agent: &mut Agent) -> Vec<PeerState> {
     let mut states = Vec::new();
     while let Ok(note) = agent.notes.pop() {
         if let Note::Transition(transition) = note
