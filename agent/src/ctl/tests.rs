@@ -240,6 +240,21 @@ fn events_are_remembered_and_followed() {
 }
 
 #[test]
+fn events_of_one_wakeup_are_told_in_order() {
+    let mut agent = Agent::start();
+    for t_ns in [52, 50, 51] {
+        agent.notes.push(address_note(t_ns)).unwrap();
+    }
+    let mut follower = agent.ask(r#"{"command":"events","follow":true,"lines":0}"#);
+    assert!(line(&mut follower).contains("events"));
+    raise(&agent.notes_ready);
+    for t_ns in [50, 51, 52] {
+        assert!(line(&mut follower).starts_with(&format!("{{\"t_ns\":{t_ns},")));
+    }
+    agent.end();
+}
+
+#[test]
 fn what_is_no_request_is_refused_and_the_next_is_served() {
     let agent = Agent::start();
     for request in ["", "status", "{\"command\":\"halt\"}", "{}", &"x".repeat(100_000)] {
