@@ -98,7 +98,8 @@ pub fn run(settings: Settings) -> Result<(), RunError> {
         .ok();
 
     let (rt_queues, takeover_queues, ends) = queues::make(&settings)?;
-    let takeover = Takeover::new(&settings, requests, notifications, packets, takeover_queues, Arc::clone(&stats));
+    let takeover =
+        Takeover::new(&settings, requests, notifications, packets, takeover_queues, Arc::clone(&stats));
     let parts = rt::Parts {
         config: core_config(&settings, incarnation),
         kernel: network.kernel,

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use agent_common::ids::NodeSet;
-use agent_common::maps::{ClusterConfig, KeyState, LinkConfig, LinkTable, name};
+use agent_common::ids::{MAX_NODES, NodeSet};
+use agent_common::maps::{ClusterConfig, KeyState, LinkConfig, LinkTable, PeerSlot, name};
 use aya::maps::{Array, Map, MapData, MapError, PerCpuArray, RingBuf};
 use aya::programs::{ProgramError, Xdp, XdpError, XdpMode};
 use aya::{Ebpf, EbpfError, EbpfLoader};
@@ -268,6 +268,11 @@ fn take<M: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &'static str) 
 fn map_slots(ebpf: &mut Ebpf) -> Result<MappedSlots, LoadError> {
     let missing = || LoadError::Map(name::SLOTS, MapError::InvalidName { name: name::SLOTS.to_owned() });
     let Some(Map::Array(data)) = ebpf.take_map(name::SLOTS) else { return Err(missing()) };
+    let info = data.info().map_err(|error| LoadError::Map(name::SLOTS, error))?;
+    let (size, expected) = (info.value_size() as usize, size_of::<PeerSlot>());
+    if size != expected || (info.max_entries() as usize) < MAX_NODES {
+        return Err(LoadError::Map(name::SLOTS, MapError::InvalidValueSize { size, expected }));
+    }
     MappedSlots::new(data.fd()).map_err(LoadError::Mapping)
 }
 
