@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,6 +14,7 @@ use agent_common::{GroupId, LinkId, NodeId, Reject};
 use agent_core::{
     Change, GroupState, GroupView, Instant, LinkState, NodeView, PeerState, ResourceRef, Snapshot, Transition,
 };
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::event::{Event, Teller, Weight, What};
@@ -159,6 +160,8 @@ impl Agent {
     }
 
     fn next_command(&mut self) -> Command {
+        let mut ready = [PollFd::new(self.commands_ready.as_fd(), PollFlags::POLLIN)];
+        assert_eq!(poll(&mut ready, PollTimeout::from(30_000_u16)).unwrap(), 1, "no command came");
         nix::unistd::read(&self.commands_ready, &mut [0; 8]).unwrap();
         self.commands.pop().unwrap()
     }
