@@ -141,6 +141,26 @@ fn nobody_is_dead_before_initdead_if_never_heard() {
 }
 
 #[test]
+fn a_peer_that_came_and_went_before_the_first_reading_is_dead_by_its_stamp() {
+    let mut lab = Lab::new();
+    lab.hears(10, 200, true);
+    assert_eq!(lab.peer.state(), Unknown);
+    assert_eq!(lab.judge(200), Dead);
+}
+
+#[test]
+fn a_stamp_from_before_our_start_does_not_count() {
+    let mut lab = Lab::new();
+    lab.hears(0, 10, true);
+    let mut later = Lab::new();
+    later.rules.started_at = at(1);
+    later.hears(0, 10, true);
+    assert_eq!((lab.peer.state(), later.peer.state()), (Up, Unknown));
+    later.finds_nothing(200);
+    assert_eq!(later.judge(200), Unknown, "a slot left by an earlier life of ours kills nobody");
+}
+
+#[test]
 fn frames_that_do_not_count_keep_no_peer_alive() {
     let mut lab = Lab::new();
     assert!(lab.hears(0, 0, false).greet, "it waits for our acknowledgement");
