@@ -269,6 +269,10 @@ fn what_is_no_request_is_refused_and_the_next_is_served() {
         assert!(answer.is_empty() || answer.contains("refused"), "{request:.20}: {answer}");
         assert!(!answer.is_empty() || request.len() > 4096, "{request:.20} got no answer");
     }
+    // A request without an end is refused at its limit, not when patience ends.
+    let mut endless = agent.connect();
+    endless.get_mut().write_all(&[b'x'; 5000]).unwrap();
+    assert!(line(&mut endless).contains("refused"));
     assert!(line(&mut agent.ask(r#"{"command":"status"}"#)).contains("alpha"));
     agent.end();
 }
