@@ -2,7 +2,7 @@
 
 use std::vec::Vec;
 
-use agent_common::{Claim, GroupId, NodeId, NodeState};
+use agent_common::{Ack, Claim, GroupId, NodeId, NodeState};
 use core::time::Duration;
 
 use super::{News, Peer, REREAD, Sign, next};
@@ -158,6 +158,18 @@ fn a_stamp_from_before_our_start_does_not_count() {
     assert_eq!((lab.peer.state(), later.peer.state()), (Up, Unknown));
     later.finds_nothing(200);
     assert_eq!(later.judge(200), Unknown, "a slot left by an earlier life of ours kills nobody");
+}
+
+#[test]
+fn an_acknowledgement_of_an_earlier_life_of_ours_says_nothing_of_our_table() {
+    let mut lab = Lab::new();
+    lab.beat.beat.acked.insert(NodeId::new(0).unwrap());
+    lab.beat.beat.acks[0] = Ack { incarnation: lab.rules.incarnation - 1, seq: 9, table: 4 };
+    lab.hears(0, 0, true);
+    assert_eq!(lab.peer.knows_mine(), 0);
+    lab.beat.beat.acks[0].incarnation += 1;
+    lab.hears(10, 10, true);
+    assert_eq!(lab.peer.knows_mine(), 4);
 }
 
 #[test]
