@@ -56,9 +56,10 @@ fn groups(status: &Status, out: &mut String) {
     }
     let mut rows = vec![row(["GROUP", "HERE", "OWNER", "EPOCH", "LEASE", "ADDRESSES"])];
     for group in &status.groups {
+        let because = |reason: &String| format!("{}: {reason}", group.state);
         rows.push(vec![
             group.name.clone(),
-            group.state.clone(),
+            group.reason.as_ref().map_or_else(|| group.state.clone(), because),
             group.owner.clone().unwrap_or_else(|| "nobody".to_owned()),
             if group.epoch == 0 { "-".to_owned() } else { group.epoch.to_string() },
             group.lease_ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms} ms")),

@@ -11,8 +11,8 @@ use crate::settings::{Generation, RuntimeSettings, Scheduling, XdpSetting};
 
 /// Where the control socket is unless the file says otherwise.
 const SOCKET: &str = "/run/xbeat/xbeat.sock";
-/// Longest path of a Unix socket (sun_path less its NUL).
-const SOCKET_MAX: usize = 107;
+/// Longest path of a Unix socket (sun_path less its NUL), less the ending of the one that is made first.
+const SOCKET_MAX: usize = 105;
 /// Where metrics are served when `[metrics]` does not say.
 const METRICS: &str = "127.0.0.1:9694";
 const STATE_DIR: &str = "/var/lib/xbeat";

@@ -15,15 +15,14 @@ use super::hub::{Ask, Events};
 use super::protocol::{Answer, REQUEST_MAX, Request};
 
 /// Most clients at once: every follower and as many who ask.
-const CLIENTS: usize = FOLLOWERS * 2;
+pub(super) const CLIENTS: u32 = FOLLOWERS * 2;
 /// How long a client may take to ask, and to read an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Wait after an accept that failed, for descriptors to come free.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Accepts for as long as the agent runs.
-pub(super) async fn serve(listener: UnixListener, asks: mpsc::Sender<Ask>) {
-    let places = Arc::new(Semaphore::new(CLIENTS));
+/// Accepts for as long as the agent runs. Each client takes one of [`CLIENTS`] places.
+pub(super) async fn serve(listener: UnixListener, places: Arc<Semaphore>, asks: mpsc::Sender<Ask>) {
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(PAUSE).await;

@@ -89,6 +89,8 @@ pub struct Group {
     pub lease_ms: Option<u64>,
     /// Its addresses with prefix lengths.
     pub addresses: Vec<String>,
+    /// Why it is not served here, for people; `null` while it is.
+    pub reason: Option<String>,
 }
 
 /// How the agent runs.
@@ -223,6 +225,7 @@ fn groups(from: &Sources<'_>) -> Vec<Group> {
             epoch: view.epoch,
             lease_ms: view.lease.map(|lease| whole(lease.as_millis())),
             addresses: settings.addresses.iter().map(prefixed).collect(),
+            reason: view.reason.map(|reason| label::reason(reason).to_owned()),
         }
     };
     from.settings.groups.iter().enumerate().map(group).collect()

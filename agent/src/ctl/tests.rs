@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,6 +14,7 @@ use agent_common::{GroupId, LinkId, NodeId, Reject};
 use agent_core::{
     Change, GroupState, GroupView, Instant, LinkState, NodeView, PeerState, ResourceRef, Snapshot, Transition,
 };
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::event::{Event, Teller, Weight, What};
@@ -159,6 +160,8 @@ impl Agent {
     }
 
     fn next_command(&mut self) -> Command {
+        let mut ready = [PollFd::new(self.commands_ready.as_fd(), PollFlags::POLLIN)];
+        assert_eq!(poll(&mut ready, PollTimeout::from(30_000_u16)).unwrap(), 1, "no command came");
         nix::unistd::read(&self.commands_ready, &mut [0; 8]).unwrap();
         self.commands.pop().unwrap()
     }
@@ -240,6 +243,21 @@ fn events_are_remembered_and_followed() {
 }
 
 #[test]
+fn events_of_one_wakeup_are_told_in_order() {
+    let mut agent = Agent::start();
+    for t_ns in [52, 50, 51] {
+        agent.notes.push(address_note(t_ns)).unwrap();
+    }
+    let mut follower = agent.ask(r#"{"command":"events","follow":true,"lines":0}"#);
+    assert!(line(&mut follower).contains("events"));
+    raise(&agent.notes_ready);
+    for t_ns in [50, 51, 52] {
+        assert!(line(&mut follower).starts_with(&format!("{{\"t_ns\":{t_ns},")));
+    }
+    agent.end();
+}
+
+#[test]
 fn what_is_no_request_is_refused_and_the_next_is_served() {
     let agent = Agent::start();
     for request in ["", "status", "{\"command\":\"halt\"}", "{}", &"x".repeat(100_000)] {
@@ -251,6 +269,10 @@ fn what_is_no_request_is_refused_and_the_next_is_served() {
         assert!(answer.is_empty() || answer.contains("refused"), "{request:.20}: {answer}");
         assert!(!answer.is_empty() || request.len() > 4096, "{request:.20} got no answer");
     }
+    // A request without an end is refused at its limit, not when patience ends.
+    let mut endless = agent.connect();
+    endless.get_mut().write_all(&[b'x'; 5000]).unwrap();
+    assert!(line(&mut endless).contains("refused"));
     assert!(line(&mut agent.ask(r#"{"command":"status"}"#)).contains("alpha"));
     agent.end();
 }

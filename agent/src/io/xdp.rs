@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use agent_common::ids::{MAX_LINKS, NodeSet};
-use agent_common::maps::{ClusterConfig, KeyState, LinkConfig, name};
+use agent_common::ids::{MAX_NODES, NodeSet};
+use agent_common::maps::{ClusterConfig, KeyState, LinkConfig, LinkTable, PeerSlot, name};
 use aya::maps::{Array, Map, MapData, MapError, PerCpuArray, RingBuf};
 use aya::programs::{ProgramError, Xdp, XdpError, XdpMode};
 use aya::{Ebpf, EbpfError, EbpfLoader};
@@ -68,7 +68,7 @@ pub struct Kernel {
     /// News.
     pub news: RingBuf<MapData>,
     config: Array<MapData, ClusterConfig>,
-    links: Array<MapData, LinkConfig>,
+    links: Array<MapData, LinkTable>,
     cluster: ClusterConfig,
 }
 
@@ -180,16 +180,13 @@ impl Kernel {
 
     /// The program serves these links and no others.
     fn serve(&mut self, arrivals: &[Arrival]) -> Result<(), LoadError> {
-        let mut links = [LinkConfig::default(); MAX_LINKS];
+        let mut table = LinkTable::default();
         for arrival in arrivals {
-            if let Some(link) = links.get_mut(arrival.link.index()) {
+            if let Some(link) = table.links.get_mut(arrival.link.index()) {
                 *link = link_config(arrival);
             }
         }
-        for (link, index) in links.iter().zip(0u32..) {
-            self.links.set(index, link, 0).map_err(|error| LoadError::Map(name::LINKS, error))?;
-        }
-        Ok(())
+        self.links.set(0, table, 0).map_err(|error| LoadError::Map(name::LINKS, error))
     }
 
     /// Tries the modes in order on one interface; what did not work goes to `remarks`.
@@ -271,6 +268,11 @@ fn take<M: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &'static str) 
 fn map_slots(ebpf: &mut Ebpf) -> Result<MappedSlots, LoadError> {
     let missing = || LoadError::Map(name::SLOTS, MapError::InvalidName { name: name::SLOTS.to_owned() });
     let Some(Map::Array(data)) = ebpf.take_map(name::SLOTS) else { return Err(missing()) };
+    let info = data.info().map_err(|error| LoadError::Map(name::SLOTS, error))?;
+    let (size, expected) = (info.value_size() as usize, size_of::<PeerSlot>());
+    if size != expected || (info.max_entries() as usize) < MAX_NODES {
+        return Err(LoadError::Map(name::SLOTS, MapError::InvalidValueSize { size, expected }));
+    }
     MappedSlots::new(data.fd()).map_err(LoadError::Mapping)
 }
 
@@ -344,7 +346,6 @@ mod tests {
     use agent_common::LinkId;
     use aya::programs::{ProgramError, XdpMode};
     use nix::errno::Errno;
-    use nix::poll::poll;
 
     use super::{Arrival, LoadError, explain, link_config};
 

@@ -4,6 +4,7 @@
 //! [`capture`] and [`inject`] (the wire).
 
 pub mod agent;
+pub mod bpf;
 pub mod capture;
 pub mod client;
 pub mod clock;
