@@ -1,5 +1,6 @@
 //! The words that `status`, events, metrics and the log use for states: part of the interface, so one place.
 
+use agent_core::config::GateKind;
 use agent_core::{Failure, GateBy, GroupState, LinkState, PeerState, Reason};
 
 /// A peer's state.
@@ -80,6 +81,14 @@ pub const fn gate_by(by: GateBy) -> &'static str {
     match by {
         GateBy::Agent => "agent",
         GateBy::Kernel => "kernel",
+    }
+}
+
+/// Who shuts an address whose holder may not serve it.
+pub const fn gate_kind(kind: GateKind) -> &'static str {
+    match kind {
+        GateKind::Kernel => "kernel",
+        GateKind::Userspace => "userspace",
     }
 }
 

@@ -14,6 +14,7 @@ mod server;
 mod signals;
 pub mod socket;
 pub mod status;
+mod waiting;
 
 use std::io;
 use std::sync::Arc;

@@ -37,6 +37,10 @@ impl KernelView for FakeKernel {
         counters
     }
 
+    fn gate_drops(&self, place: u32, direction: Direction) -> u64 {
+        u64::from(place == 0 && direction == Direction::Ingress) * 5
+    }
+
     fn set_keys(&mut self, _keys: &Keyring) -> std::io::Result<()> {
         Ok(())
     }
@@ -119,6 +123,7 @@ impl Agent {
             commands_ready: commands_ready.try_clone().unwrap(),
             kernel: Box::new(FakeKernel),
             modes: BTreeMap::from([("eth0".to_owned(), ReceiveMode::Native)]),
+            gate: GateKind::Kernel,
             ended: ended.try_clone().unwrap(),
         };
         let (wishes, wished) = mpsc::channel(WISHES);
@@ -194,7 +199,7 @@ fn status_is_the_interface() {
     assert_eq!(status["node"], "alpha");
     assert_eq!(status["cluster"], "web");
     assert_eq!(status["quorum"], true);
-    assert_eq!(status["gate"], "userspace");
+    assert_eq!(status["gate"], "kernel");
     assert_eq!(status["xdp"]["eth0"], "native");
     let nodes = status["nodes"].as_array().unwrap();
     assert_eq!(nodes.len(), 2);
@@ -335,6 +340,7 @@ fn rendered() -> (String, Settings) {
         stats: &stats,
         kernel: &FakeKernel,
         modes: &modes,
+        gate: GateKind::Kernel,
         snapshot: &snapshot,
         now,
     };
@@ -524,6 +530,7 @@ fn a_status_before_the_first_snapshot_shows_every_node() {
         stats: &stats,
         kernel: &kernel,
         modes: &modes,
+        gate: GateKind::Kernel,
         snapshot: &snapshot,
         now: Instant(5),
     };
