@@ -47,6 +47,8 @@ pub struct CarriedSent {
 pub struct CarriedGroup {
     /// This node's vote, the row of its table.
     pub vote: Claim,
+    /// The epoch with which this node asked, if it votes for itself; it may have been raised since.
+    pub asked: u64,
     /// The highest epoch seen.
     pub seen: u64,
     /// The highest epoch for which this node voted for another.
@@ -79,6 +81,8 @@ pub struct CarriedPeer {
     pub counts_at: Option<Instant>,
     /// Its announced deadtime, microseconds.
     pub deadtime_us: u32,
+    /// Its number of the vote configuration.
+    pub number: u16,
     /// Version of its table that is known, 0 for none.
     pub table: u32,
     /// Its table, by group id.

@@ -1,5 +1,5 @@
-//! The state machine of one group on this node: its resources are acquired in order and released in reverse. It holds its
-//! claim from the first effect on until the last resource is gone.
+//! The state machine of one group's resources on this node: acquired in order, released in reverse. Whether it may is the
+//! business of its claim (`lease::tenure`).
 //!
 //! ```text
 //!            take               all held
@@ -16,13 +16,13 @@
 
 use core::time::Duration;
 
-use agent_common::{Claim, GroupId, NodeId, NodeSet};
+use agent_common::{GroupId, NodeId, NodeSet};
 
 use crate::action::{Action, ResourceRef};
 use crate::config::GroupConfig;
 use crate::queue::Actions;
 use crate::resource::{Effect, Input as ResourceInput, Resource, State};
-use crate::snapshot::{GroupState, Reason};
+use crate::snapshot::GroupState;
 use crate::time::Instant;
 
 /// How long a group that failed here is left to others before it is tried again.
@@ -99,16 +99,10 @@ pub(crate) struct Group {
     pub(crate) owners: NodeSet,
     pub(crate) auto_failback: bool,
     phase: Phase,
-    /// The epoch of our claim, 0 while we claim nothing.
-    epoch: u64,
-    /// The epoch of our last claim.
-    last_epoch: u64,
     failed_here: bool,
     retry_at: Instant,
-    pub(crate) asks: bool,
     /// Held addresses are announced again as soon as no rival is left.
     pub(crate) announce: bool,
-    pub(crate) reason: Option<Reason>,
 }
 
 impl Group {
@@ -122,24 +116,15 @@ impl Group {
             owners,
             auto_failback: config.auto_failback,
             phase: Phase::Stopped,
-            epoch: 0,
-            last_epoch: 0,
             failed_here: false,
             retry_at: Instant::NEVER,
-            asks: false,
             announce: false,
-            reason: None,
         }
     }
 
     /// Where it is.
     pub(crate) const fn phase(&self) -> Phase {
         self.phase
-    }
-
-    /// The epoch of our claim, 0 while we claim nothing.
-    pub(crate) const fn epoch(&self) -> u64 {
-        self.epoch
     }
 
     /// Whether the last try failed here.
@@ -155,17 +140,7 @@ impl Group {
         }
     }
 
-    /// Takes the group at `epoch`, if nothing of it is here.
-    pub(crate) fn take(&mut self, epoch: u64) {
-        if self.phase == Phase::Stopped {
-            self.epoch = epoch;
-            self.last_epoch = epoch;
-            self.asks = false;
-        }
-        self.phase = next(self.phase, Input::Take);
-    }
-
-    /// Any other input than taking.
+    /// Moves it on.
     pub(crate) fn feed(&mut self, input: Input) {
         self.phase = next(self.phase, input);
     }
@@ -223,7 +198,6 @@ impl Group {
             return;
         }
         self.feed(Input::AllReleased);
-        self.epoch = 0;
         if self.phase == Phase::Failed {
             self.retry_at = now.after(FAILED_PAUSE);
         }
@@ -283,23 +257,6 @@ impl Group {
             }
             Phase::Failed => GroupState::Failed,
         }
-    }
-
-    /// The row of our table. A node on which the group failed votes for the next owner: so the others know that it is
-    /// no candidate.
-    pub(crate) fn claim(&self, me: NodeId) -> Claim {
-        if self.epoch != 0 {
-            return Claim { epoch: self.epoch, candidate: me.raw(), flags: Claim::HELD };
-        }
-        if self.phase == Phase::Failed
-            && let Some(other) = self.prefer.iter().find(|node| **node != me)
-        {
-            return Claim { epoch: self.last_epoch, candidate: other.raw(), flags: 0 };
-        }
-        if self.asks {
-            return Claim { epoch: 0, candidate: me.raw(), flags: Claim::WANT };
-        }
-        Claim::default()
     }
 }
 

@@ -1,9 +1,9 @@
-//! Tests of `group`: the table of phases, the order of resources, and the claim.
+//! Tests of `group`: the table of phases and the order of resources.
 
 use std::vec;
 use std::vec::Vec;
 
-use agent_common::{Claim, GroupId, NodeId};
+use agent_common::{GroupId, NodeId};
 
 use super::Input::{AllHeld, AllReleased, GaveUp, Lost, PauseOver, Stray, Take, Yield};
 use super::Phase::{self, Failed, Failing, Serving, Starting, Stopped, Stopping};
@@ -85,7 +85,7 @@ impl Lab {
 
     fn serving(resources: u8) -> Self {
         let mut lab = Self::new(resources);
-        lab.group.take(7);
+        lab.group.feed(Take);
         for index in 0..usize::from(resources) {
             lab.drive(NOW);
             lab.done(index);
@@ -99,9 +99,8 @@ impl Lab {
 #[test]
 fn resources_start_in_order_and_stop_in_reverse() {
     let mut lab = Lab::new(2);
-    lab.group.take(7);
+    lab.group.feed(Take);
     assert_eq!(lab.drive(NOW), [(Effect::Acquire, 0)]);
-    assert_eq!(lab.group.claim(id(0)).flags, Claim::HELD, "claimed with the first effect");
     assert_eq!(lab.drive(NOW), []);
     lab.done(0);
     assert_eq!(lab.drive(NOW), [(Effect::Acquire, 1)]);
@@ -112,18 +111,16 @@ fn resources_start_in_order_and_stop_in_reverse() {
     assert_eq!(lab.drive(NOW), [(Effect::Release, 1)]);
     lab.done(1);
     assert_eq!(lab.drive(NOW), [(Effect::Release, 0)]);
-    assert!(lab.group.claim(id(0)).held(), "claimed until the last is gone");
     lab.done(0);
     assert_eq!(lab.drive(NOW), []);
     assert_eq!(lab.group.phase(), Stopped);
-    assert!(!lab.group.claim(id(0)).is_some());
 }
 
 #[test]
 fn a_group_without_resources_serves_at_once() {
     let lab = {
         let mut lab = Lab::new(0);
-        lab.group.take(7);
+        lab.group.feed(Take);
         lab.drive(NOW);
         lab
     };
@@ -131,9 +128,9 @@ fn a_group_without_resources_serves_at_once() {
 }
 
 #[test]
-fn a_group_that_fails_lets_go_and_votes_for_the_next() {
+fn a_group_that_fails_lets_go_and_pauses() {
     let mut lab = Lab::new(2);
-    lab.group.take(7);
+    lab.group.feed(Take);
     lab.drive(NOW);
     lab.done(0);
     let mut now = NOW;
@@ -146,7 +143,6 @@ fn a_group_that_fails_lets_go_and_votes_for_the_next() {
         now = lab.group.wake(&lab.resources).min(now.after(FAILED_PAUSE));
     }
     assert_eq!(lab.group.phase(), Failing);
-    assert!(lab.group.claim(id(0)).held());
     // What could not be acquired is released too: nobody knows how far it came.
     assert_eq!(lab.drive(now), []);
     lab.done(1);
@@ -154,7 +150,6 @@ fn a_group_that_fails_lets_go_and_votes_for_the_next() {
     lab.done(0);
     lab.drive(now);
     assert_eq!(lab.group.phase(), Failed);
-    assert_eq!(lab.group.claim(id(0)), Claim { epoch: 7, candidate: 1, flags: 0 });
     assert_eq!(lab.group.wake(&lab.resources), now.after(FAILED_PAUSE));
     lab.group.rest_until(now);
     assert_eq!(lab.group.phase(), Failed);
@@ -164,7 +159,7 @@ fn a_group_that_fails_lets_go_and_votes_for_the_next() {
 }
 
 #[test]
-fn a_release_that_fails_keeps_the_claim_and_holds_back_no_other() {
+fn a_release_that_fails_holds_back_no_other() {
     let mut lab = Lab::serving(2);
     lab.group.feed(Yield);
     assert_eq!(lab.drive(NOW), [(Effect::Release, 1)]);
@@ -175,7 +170,6 @@ fn a_release_that_fails_keeps_the_claim_and_holds_back_no_other() {
     assert_eq!(lab.drive(NOW), []);
     assert_eq!(lab.group.phase(), Stopping);
     assert_eq!(lab.group.state(&lab.resources), GroupState::Failed);
-    assert!(lab.group.claim(id(0)).held());
     let later = lab.group.wake(&lab.resources);
     assert_eq!(lab.drive(later), [(Effect::Release, 1)]);
     lab.done(1);
@@ -189,7 +183,6 @@ fn what_is_lost_is_acquired_again() {
     assert!(lab.resources[0].feed(ResourceInput::Vanished, NOW).is_some());
     assert_eq!(lab.drive(NOW), []);
     assert_eq!(lab.group.phase(), Starting);
-    assert!(lab.group.claim(id(0)).held());
     lab.done(0);
     lab.drive(NOW);
     assert_eq!(lab.group.phase(), Serving);

@@ -1,19 +1,21 @@
-//! All groups of this node: collects the facts of those that something happened to, has the owner policy decide, and
-//! drives their resources. A steady heartbeat touches none of this.
+//! All groups of this node: each with its claim and its resources. Looks at those that something happened to; a steady heartbeat
+//! renews leases and touches nothing else.
 
 use alloc::vec::Vec;
 
 use agent_common::ids::MAX_GROUPS;
 use agent_common::{Claim, GroupId, NodeId, NodeSet};
 
-use crate::action::{Change, ResourceRef};
-use crate::config::Config;
+use crate::action::{Action, Change, ResourceRef};
+use crate::config::{Config, GateKind, Start};
 use crate::event::Failure;
 use crate::group::{Group, Input, Phase};
+use crate::lease::Leases;
+use crate::lease::ask::{Facts, Holder};
+use crate::lease::tenure::{Order, Tenure};
 use crate::life::Life;
 use crate::membership::View;
 use crate::outgoing::Outgoing;
-use crate::owner::{Decision, Facts, Holder, Mine, OwnerPolicy};
 use crate::peer::Peer;
 use crate::queue::Actions;
 use crate::resource::{Effect, Input as ResourceInput, Resource};
@@ -21,7 +23,7 @@ use crate::snapshot::{GroupState, GroupView, Reason};
 use crate::time::Instant;
 
 /// A decision may end a phase that another decision waits for; more than this in one round does not happen.
-const PASSES: usize = 2;
+const PASSES: usize = 3;
 
 /// What the groups are judged by.
 pub(crate) struct Scene<'a> {
@@ -31,53 +33,82 @@ pub(crate) struct Scene<'a> {
     pub(crate) view: &'a View,
     /// The peers themselves.
     pub(crate) peers: &'a [Peer],
+    /// Heartbeats sent and promises received.
+    pub(crate) leases: &'a Leases,
     /// Where this node is in its life.
     pub(crate) life: Life,
+    /// Whether decisions are suspended.
+    pub(crate) maintenance: bool,
     /// Milliseconds since 1970.
     pub(crate) wall_ms: u64,
+    /// The round's time.
+    pub(crate) now: Instant,
 }
 
 /// One group with its place in the list of resources, and what was last said of it.
 #[derive(Clone, Debug)]
-struct Entry {
-    group: Group,
+pub(crate) struct Entry {
+    pub(crate) group: Group,
+    pub(crate) tenure: Tenure,
     first: usize,
     end: usize,
+    /// When the resources, and when anything wants to be looked at again.
+    resources_wake: Instant,
     wake: Instant,
     shown: (GroupState, Option<NodeId>),
-    holder: Option<Holder>,
+    pub(crate) facts: Facts,
+    fenced_itself: bool,
 }
 
 /// All groups.
 #[derive(Clone, Debug)]
 pub(crate) struct Groups {
-    entries: Vec<Entry>,
+    pub(crate) entries: Vec<Entry>,
     resources: Vec<Resource>,
     /// Bit for each group that must be looked at.
     dirty: u64,
     wake: Instant,
     stuck: bool,
-    highest_epoch: u64,
 }
 
 impl Groups {
     /// The groups of `config`, nothing of them here.
-    pub(crate) fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &Config, now: Instant) -> Self {
         let mut groups = Self {
             entries: Vec::with_capacity(config.groups.len().min(MAX_GROUPS)),
             resources: Vec::new(),
             dirty: 0,
             wake: Instant::NEVER,
             stuck: false,
-            highest_epoch: 0,
         };
         for (id, group) in GroupId::all().zip(&config.groups) {
             let first = groups.resources.len();
             let end = first + usize::from(group.resources);
             groups.resources.resize(end, Resource::new());
-            let group = Group::new(id, group);
-            let shown = (GroupState::Stopped, None);
-            groups.entries.push(Entry { group, first, end, wake: Instant::NEVER, shown, holder: None });
+            let mut group = Group::new(id, group);
+            if config.nodes.get(config.me.index()).is_some_and(|node| node.witness) {
+                group.owners.remove(config.me);
+            }
+            let seed = config.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+                ^ u64::from(id.raw()) << 40
+                ^ u64::from(config.me.raw()) << 48;
+            let mut tenure = Tenure::new(id, seed);
+            if let Start::Carried(carried) = &config.start
+                && let Some(carried) = carried.groups.get(id.index())
+            {
+                tenure.restore(carried, config.me, now);
+            }
+            groups.entries.push(Entry {
+                group,
+                tenure,
+                first,
+                end,
+                resources_wake: Instant::NEVER,
+                wake: Instant::NEVER,
+                shown: (GroupState::Stopped, None),
+                facts: Facts::default(),
+                fenced_itself: false,
+            });
         }
         groups.mark_all();
         groups
@@ -106,14 +137,48 @@ impl Groups {
         self.wake
     }
 
-    /// Whether a resource could not be released.
-    pub(crate) const fn is_stuck(&self) -> bool {
-        self.stuck
+    /// Whether a resource could not be released, and nothing but its absence keeps it from answering.
+    pub(crate) const fn is_unsafe(&self, gate: GateKind) -> bool {
+        match gate {
+            GateKind::Kernel => false,
+            GateKind::Userspace => self.stuck,
+        }
     }
 
-    /// Whether nothing is here.
+    /// Whether nothing is here and nothing is claimed.
     pub(crate) fn are_at_rest(&self) -> bool {
-        self.entries.iter().all(|entry| entry.group.is_at_rest())
+        self.entries.iter().all(|entry| entry.group.is_at_rest() && !entry.tenure.is_active())
+    }
+
+    /// Whether a group waits for a tie-break to take it from a dead peer.
+    pub(crate) fn lack_tie_break(&self) -> bool {
+        self.entries.iter().any(|entry| entry.tenure.lacks_tie_break())
+    }
+
+    /// Bit for each group of which `of` is true.
+    pub(crate) fn mask(&self, of: impl Fn(&Entry) -> bool) -> u64 {
+        let bits = self.entries.iter().zip(0_u32..64);
+        bits.fold(0, |mask, (entry, bit)| mask | u64::from(of(entry)) << bit)
+    }
+
+    /// Changes the groups of `mask`, which must be looked at then.
+    pub(crate) fn each(&mut self, mask: u64, change: impl Fn(&mut Entry)) {
+        let chosen = self.entries.iter_mut().zip(0_u32..64).filter(|(_, bit)| mask & 1 << bit != 0);
+        chosen.for_each(|(entry, _)| change(entry));
+        self.dirty |= mask & self.mask(|_| true);
+    }
+
+    /// The kernel's bar of a group rose.
+    pub(crate) fn raise_bar(&mut self, group: GroupId, epoch: u64) {
+        if let Some(entry) = self.entries.get_mut(group.index()) {
+            entry.tenure.raise_bar(epoch);
+            self.dirty |= 1 << group.index();
+        }
+    }
+
+    /// A voter started anew: its votes are gone.
+    pub(crate) fn forget(&mut self, voter: NodeId) {
+        self.entries.iter_mut().for_each(|entry| entry.tenure.forget(voter));
     }
 
     /// An effect ended.
@@ -136,12 +201,15 @@ impl Groups {
         self.dirty |= 1 << at.group.index();
     }
 
-    /// Somebody removed a resource.
-    pub(crate) fn vanished(&mut self, at: ResourceRef, now: Instant, out: &mut Actions) {
+    /// Somebody removed a resource. *Maintenance*: it is put back when that is over.
+    pub(crate) fn vanished(&mut self, at: ResourceRef, maintenance: bool, now: Instant, out: &mut Actions) {
         let Some((entry, resource)) = find(&mut self.entries, &mut self.resources, at) else { return };
         let before = resource.state();
-        let repair = resource.feed(ResourceInput::Vanished, now);
-        entry.group.emit(at.index, repair, out);
+        if maintenance {
+            resource.note_missing();
+        } else {
+            entry.group.emit(at.index, resource.feed(ResourceInput::Vanished, now), out);
+        }
         if before == crate::resource::State::Held {
             out.tell(now, Change::Vanished { resource: at });
         }
@@ -151,28 +219,40 @@ impl Groups {
     /// A resource was found here. One that is about to be acquired is adopted, any other is released.
     pub(crate) fn found(&mut self, at: ResourceRef, now: Instant, out: &mut Actions) {
         let Some((entry, resource)) = find(&mut self.entries, &mut self.resources, at) else { return };
+        self.dirty |= 1 << at.group.index();
         match entry.group.phase() {
             Phase::Starting | Phase::Serving => return,
+            // What was carried over is taken up again in this round.
+            Phase::Stopped if entry.tenure.is_active() => return,
             Phase::Stopped | Phase::Stopping | Phase::Failing | Phase::Failed => {}
         }
         entry.group.feed(Input::Stray);
         let effect = resource.feed(ResourceInput::Found, now);
         entry.group.emit(at.index, effect, out);
-        self.dirty |= 1 << at.group.index();
+    }
+
+    /// Renews the leases that rest on promises which moved; those that changed by more are looked at.
+    pub(crate) fn renew(&mut self, scene: &Scene<'_>, out: &mut Actions) {
+        let mut memo = None;
+        let mut wake = Instant::NEVER;
+        for (entry, bit) in self.entries.iter_mut().zip(0_u32..64) {
+            if entry.tenure.awaits_votes() && self.dirty & 1 << bit == 0 {
+                if entry.tenure.renew(scene, &mut memo, scene.now, out) {
+                    entry.wake = entry.tenure.wake().min(entry.resources_wake);
+                } else {
+                    self.dirty |= 1 << bit;
+                }
+            }
+            wake = wake.min(entry.wake);
+        }
+        self.wake = wake;
     }
 
     /// Looks at every group that something happened to; true when the table changed.
-    pub(crate) fn review(
-        &mut self,
-        policy: &impl OwnerPolicy,
-        scene: &Scene<'_>,
-        table: &mut Outgoing,
-        now: Instant,
-        out: &mut Actions,
-    ) -> bool {
-        if self.wake <= now {
+    pub(crate) fn review(&mut self, scene: &Scene<'_>, table: &mut Outgoing, out: &mut Actions) -> bool {
+        if self.wake <= scene.now {
             for (entry, bit) in self.entries.iter().zip(0_u32..64) {
-                self.dirty |= u64::from(entry.wake <= now) << bit;
+                self.dirty |= u64::from(entry.wake <= scene.now) << bit;
             }
         }
         if self.dirty == 0 {
@@ -183,10 +263,8 @@ impl Groups {
         let marked = self.entries.iter_mut().zip(0_u32..64).filter(|(_, bit)| dirty & 1 << bit != 0);
         for (entry, _) in marked {
             let resources = self.resources.get_mut(entry.first..entry.end).unwrap_or_default();
-            let mut highest = self.highest_epoch;
-            entry.review(policy, scene, resources, &mut highest, now, out);
-            self.highest_epoch = highest;
-            changed |= table.claim(entry.group.id, entry.group.claim(scene.me));
+            entry.review(scene, resources, out);
+            changed |= table.claim(entry.group.id, entry.tenure.row(scene.me));
         }
         self.wake = self.entries.iter().map(|entry| entry.wake).fold(Instant::NEVER, Instant::min);
         self.stuck = self.resources.iter().any(Resource::is_stuck);
@@ -194,122 +272,68 @@ impl Groups {
     }
 
     /// The groups for people.
-    pub(crate) fn view_into(&self, out: &mut Vec<GroupView>) {
+    pub(crate) fn view_into(&self, me: NodeId, peers: &[Peer], out: &mut Vec<GroupView>, now: Instant) {
         out.clear();
-        out.extend(self.entries.iter().map(Entry::view));
+        out.extend(self.entries.iter().map(|entry| entry.view(me, peers, now)));
     }
 }
 
 impl Entry {
-    fn review(
-        &mut self,
-        policy: &impl OwnerPolicy,
-        scene: &Scene<'_>,
-        resources: &mut [Resource],
-        highest: &mut u64,
-        now: Instant,
-        out: &mut Actions,
-    ) {
+    fn review(&mut self, scene: &Scene<'_>, resources: &mut [Resource], out: &mut Actions) {
+        let now = scene.now;
+        if !scene.maintenance {
+            self.repair(resources, now, out);
+        }
         for _ in 0..PASSES {
             self.group.rest_until(now);
-            let before = self.group.phase();
-            let facts = self.facts(scene);
-            let (decision, holder) = (policy.decide(&facts), facts.holder);
-            self.holder = holder;
-            if decision == Decision::Serve && before == Phase::Stopped {
-                *highest = scene.peers.iter().map(Peer::highest_epoch).fold(*highest, u64::max);
-                *highest = epoch_above(*highest, scene.wall_ms, scene.me);
-                self.group.take(*highest);
+            let before = (self.group.phase(), self.tenure.phase());
+            self.facts = Facts::of(&self.group, scene);
+            match self.tenure.review(&self.group, &self.facts, scene, now, out) {
+                Order::Serve => self.group.feed(Input::Take),
+                Order::Keep => {}
+                Order::Rest => self.group.feed(Input::Yield),
             }
-            self.apply(decision);
             self.group.drive(resources, now, out);
-            if self.group.phase() == before {
+            if (self.group.phase(), self.tenure.phase()) == before {
                 break;
             }
         }
-        self.announce(scene, resources, out);
-        self.wake = self.group.wake(resources);
+        self.announce(resources, out);
+        self.fence_itself(scene, resources, out);
+        self.resources_wake = self.group.wake(resources);
+        self.wake = self.resources_wake.min(self.tenure.wake());
         self.show(scene.me, resources, now, out);
     }
 
-    fn apply(&mut self, decision: Decision) {
-        let (asks, reason) = match decision {
-            Decision::Serve => (false, None),
-            Decision::Ask => (true, Some(Reason::Asking)),
-            Decision::Rest(reason) => {
-                self.group.feed(Input::Yield);
-                (false, Some(reason))
+    /// Puts back what was removed while nothing was repaired.
+    fn repair(&mut self, resources: &mut [Resource], now: Instant, out: &mut Actions) {
+        for (resource, index) in resources.iter_mut().zip(0_u8..) {
+            if resource.take_missing() {
+                self.group.emit(index, resource.feed(ResourceInput::Vanished, now), out);
             }
-        };
-        self.group.asks = asks;
-        self.group.reason = match self.group.phase() {
-            Phase::Failing | Phase::Failed => Some(Reason::Failed),
-            Phase::Stopped | Phase::Starting | Phase::Serving | Phase::Stopping => reason,
-        };
+        }
     }
 
-    /// All that the owner policy may know of this group.
-    fn facts<'a>(&'a self, scene: &Scene<'_>) -> Facts<'a> {
-        let group = &self.group;
-        let mut facts = Facts {
-            me: scene.me,
-            prefer: &group.prefer,
-            auto_failback: group.auto_failback,
-            mine: self.mine(scene.life),
-            standing: scene.view.standing,
-            eligible: NodeSet(scene.view.eligible.0 & group.owners.0),
-            unread: NodeSet(scene.view.unread.0 & group.owners.0),
-            wanting: NodeSet::EMPTY,
-            holder: None,
-        };
-        for peer in scene.peers.iter().filter(|peer| peer.is_alive()) {
-            let claim = peer.claim(group.id);
-            if !claim.is_some() {
-                continue;
-            }
-            if claim.candidate != peer.id().raw() {
-                facts.eligible.remove(peer.id());
-            } else if claim.held() {
-                let is_higher = facts.holder.is_none_or(|other| claim.epoch > other.epoch);
-                facts.holder = if is_higher {
-                    Some(Holder { node: peer.id(), epoch: claim.epoch })
-                } else {
-                    facts.holder
-                };
-            } else if claim.flags & Claim::WANT != 0 {
-                facts.wanting.insert(peer.id());
-            }
+    /// A lost lease that cannot be withdrawn: no gate in the kernel is there to shut.
+    fn fence_itself(&mut self, scene: &Scene<'_>, resources: &[Resource], out: &mut Actions) {
+        let is_stuck = scene.leases.gate() == GateKind::Userspace
+            && self.tenure.lease().is_none()
+            && resources.iter().any(Resource::is_stuck);
+        if is_stuck && !self.fenced_itself {
+            out.push(Action::SelfFence { group: self.group.id });
         }
-        facts
-    }
-
-    const fn mine(&self, life: Life) -> Mine {
-        if life.is_leaving() {
-            return Mine::Leaving;
-        }
-        if self.group.epoch() != 0 {
-            return Mine::Holds { epoch: self.group.epoch() };
-        }
-        if matches!(self.group.phase(), Phase::Failed) {
-            return Mine::Failed;
-        }
-        match life {
-            Life::Joining => Mine::Joining,
-            Life::Up | Life::Yielding { .. } | Life::Telling { .. } | Life::Gone => {
-                Mine::Free { failed_here: self.group.failed_here() }
-            }
-        }
+        self.fenced_itself = is_stuck;
     }
 
     /// The winner announces again once the rival has let go, or after a peer returned that claims nothing.
-    fn announce(&mut self, scene: &Scene<'_>, resources: &[Resource], out: &mut Actions) {
-        let has_rival = self.holder.is_some();
-        if self.group.epoch() == 0 {
+    fn announce(&mut self, resources: &[Resource], out: &mut Actions) {
+        let has_rival = self.facts.holder.is_some();
+        if self.tenure.lease().is_none() {
             self.group.announce = false;
         } else if has_rival {
             self.group.announce = true;
         }
-        let unread = scene.view.unread.0 & self.group.owners.0 != 0;
+        let unread = !self.facts.unread.is_empty();
         if self.group.announce && !has_rival && !unread && self.group.phase() == Phase::Serving {
             self.group.announce = false;
             self.group.announce_again(resources, out);
@@ -328,26 +352,38 @@ impl Entry {
 
     /// The owner and the epoch in this node's view.
     fn owner(&self, me: NodeId) -> (Option<NodeId>, u64) {
-        let epoch = self.group.epoch();
-        match self.holder {
-            Some(holder) if holder.epoch > epoch => (Some(holder.node), holder.epoch),
-            Some(_) | None if epoch != 0 => (Some(me), epoch),
+        let mine = if self.tenure.lease().is_some() { self.tenure.epoch() } else { 0 };
+        match self.facts.holder {
+            Some(Holder { node, epoch }) if epoch > mine => (Some(node), epoch),
+            Some(_) | None if mine != 0 => (Some(me), mine),
             Some(_) | None => (None, 0),
         }
     }
 
-    fn view(&self) -> GroupView {
+    fn view(&self, me: NodeId, peers: &[Peer], now: Instant) -> GroupView {
         let (state, owner) = self.shown;
-        let epoch = self.holder.map_or(0, |holder| holder.epoch).max(self.group.epoch());
-        GroupView { state, owner, epoch, lease: None, votes: NodeSet::EMPTY, reason: self.group.reason }
+        let epoch = self.facts.holder.map_or(0, |holder| holder.epoch).max(self.tenure.epoch());
+        let lease = self.tenure.lease().map(|until| until.since(now));
+        let reason = match self.group.phase() {
+            Phase::Failing | Phase::Failed => Some(Reason::Failed),
+            Phase::Stopped | Phase::Starting | Phase::Serving | Phase::Stopping => self.tenure.reason(),
+        };
+        GroupView { state, owner, epoch, lease, votes: self.votes(me, peers), reason }
     }
-}
 
-/// An epoch that no node ever used: above `highest`, and with the node's own id in the low byte.
-fn epoch_above(highest: u64, wall_ms: u64, me: NodeId) -> u64 {
-    const TIME_MAX: u64 = u64::MAX >> 8;
-    let time = wall_ms.max((highest >> 8).saturating_add(1)).min(TIME_MAX);
-    time << 8 | u64::from(me.raw())
+    /// Who votes for the node that this node votes for.
+    fn votes(&self, me: NodeId, peers: &[Peer]) -> NodeSet {
+        let mut votes = NodeSet::EMPTY;
+        let Some(candidate) = self.tenure.candidate(me) else { return votes };
+        votes.insert(me);
+        for peer in peers.iter().filter(|peer| peer.is_alive()) {
+            let claim: Claim = peer.claim(self.group.id);
+            if claim.epoch != 0 && claim.candidate == candidate.raw() {
+                votes.insert(peer.id());
+            }
+        }
+        votes
+    }
 }
 
 /// The group and the resource of `at`, if they exist.

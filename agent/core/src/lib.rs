@@ -30,15 +30,17 @@ pub mod mutation;
 pub mod snapshot;
 pub mod time;
 
+mod command;
 mod group;
 mod groups;
+mod lease;
 mod life;
 mod link;
 mod loss;
 mod membership;
 mod node;
+mod orders;
 mod outgoing;
-mod owner;
 mod pacer;
 mod peer;
 mod queue;

@@ -2,9 +2,10 @@
 
 use agent_common::{NodeId, NodeSet};
 
-use crate::config::{Policy, TieBreak};
+use crate::lease::Leases;
 use crate::peer::Peer;
 use crate::snapshot::PeerState;
+use crate::time::Instant;
 
 /// What the policy says about deciding now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,8 +37,8 @@ pub(crate) struct View {
 }
 
 impl View {
-    /// The view of node `me` of a cluster of `nodes`.
-    pub(crate) fn of(me: NodeId, nodes: usize, peers: &[Peer], policy: Policy) -> Self {
+    /// The view of node `me`.
+    pub(crate) fn of(me: NodeId, peers: &[Peer], leases: &Leases, now: Instant) -> Self {
         let mut view = Self::default();
         view.alive.insert(me);
         for peer in peers {
@@ -54,30 +55,19 @@ impl View {
                 view.unread.insert(peer.id());
             }
         }
-        view.standing = standing(view.alive.len(), nodes, policy);
+        view.standing = standing(view.alive, peers, leases, now);
         view
     }
 }
 
-/// What `policy` says to `alive` of `nodes` nodes, the judging one included.
-const fn standing(alive: usize, nodes: usize, policy: Policy) -> Standing {
-    match policy {
-        Policy::Majority => {
-            if alive * 2 > nodes {
-                Standing::With
-            } else {
-                Standing::Without
-            }
-        }
-        Policy::TwoNode(TieBreak::Always) => Standing::With,
-        // The tie-break's result will come as an event; until then a silent peer leaves the group where it is.
-        Policy::TwoNode(TieBreak::Fence | TieBreak::Ping) => {
-            if alive >= nodes {
-                Standing::With
-            } else {
-                Standing::TieBreakMissing
-            }
-        }
+/// What the policy says while `alive` are here.
+fn standing(alive: NodeSet, peers: &[Peer], leases: &Leases, now: Instant) -> Standing {
+    match leases.two_node() {
+        None if leases.voters().is_majority(alive) => Standing::With,
+        None => Standing::Without,
+        Some(_) if alive.len() > 1 || peers.is_empty() => Standing::With,
+        Some(two_node) if two_node.may_take(leases.other(peers), leases.deadtime(), now) => Standing::With,
+        Some(_) => Standing::TieBreakMissing,
     }
 }
 

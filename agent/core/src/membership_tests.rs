@@ -1,9 +1,19 @@
 //! Tests of `membership`: what each policy says to each number of living nodes.
 
+use std::vec::Vec;
+
+use agent_common::{NodeId, NodeSet};
+
 use super::Standing::{TieBreakMissing, With, Without};
 use super::standing;
 use crate::config::Policy::{Majority, TwoNode};
 use crate::config::TieBreak::{Always, Fence, Ping};
+use crate::lease::Leases;
+use crate::peer::Peer;
+use crate::queue::Actions;
+use crate::rules::Rules;
+use crate::test_config;
+use crate::time::Instant;
 
 #[test]
 fn every_policy_has_its_standing() {
@@ -25,6 +35,21 @@ fn every_policy_has_its_standing() {
         (2, 2, TwoNode(Ping), With),
     ];
     for (alive, nodes, policy, expected) in table {
-        assert_eq!(standing(alive, nodes, policy), expected, "{alive} of {nodes} under {policy:?}");
+        let mut config = test_config(nodes);
+        config.quorum.policy = policy;
+        let rules = Rules::new(&config, Instant::ZERO);
+        let ids = || NodeId::all().take(usize::from(nodes));
+        let mut peers: Vec<Peer> = ids().skip(1).map(|id| Peer::new(id, &rules)).collect();
+        let now = Instant::ZERO.after(config.timing.initdead);
+        for peer in &mut peers {
+            // Silent for initdead: dead.
+            let reading = crate::event::Reading::silent(peer.id(), now);
+            peer.read(&reading, &rules, now, &mut Actions::new(&config));
+            peer.judge(&rules, now, &mut Actions::new(&config));
+        }
+        let mut here = NodeSet::EMPTY;
+        ids().take(alive).for_each(|id| here.insert(id));
+        let leases = Leases::new(&config, Instant::ZERO);
+        assert_eq!(standing(here, &peers, &leases, now), expected, "{alive} of {nodes} under {policy:?}");
     }
 }

@@ -4,16 +4,18 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use agent_common::{Beat, NodeId};
+use agent_common::{Beat, LinkId, NodeId};
 
 use crate::action::{Action, Change};
-use crate::config::{Config, Policy};
-use crate::event::{Event, Operator, Reading};
+use crate::carried::Carried;
+use crate::command::Commands;
+use crate::config::{Config, Start};
+use crate::event::{Event, Reading};
 use crate::groups::{Groups, Scene};
+use crate::lease::Leases;
 use crate::life::{self, Life};
 use crate::membership::{Standing, View};
-use crate::outgoing::Outgoing;
-use crate::owner::FirstLiving;
+use crate::outgoing::{Outgoing, Words};
 use crate::pacer::Pacer;
 use crate::peer::Peer;
 use crate::queue::Actions;
@@ -27,25 +29,31 @@ use crate::timers::{Punctuality, Timer};
 #[derive(Debug)]
 pub struct Node {
     rules: Rules,
-    policy: Policy,
     nodes: usize,
     deadtime: Duration,
     wall_ms_at_zero: u64,
     now: Instant,
-    life: Life,
+    pub(crate) life: Life,
     /// All other nodes, by id.
-    peers: Vec<Peer>,
+    pub(crate) peers: Vec<Peer>,
     /// When each of them wants a fresh reading, and the earliest of these.
     checks: Vec<Instant>,
     peers_at: Instant,
     view: View,
-    view_is_old: bool,
-    groups: Groups,
-    owner: FirstLiving,
-    outgoing: Outgoing,
-    pacer: Pacer,
+    pub(crate) view_is_old: bool,
+    pub(crate) groups: Groups,
+    pub(crate) leases: Leases,
+    pub(crate) commands: Commands,
+    /// Whether the operator suspended decisions here; and whether they are, here or at a living peer.
+    pub(crate) maintenance: bool,
+    pub(crate) is_suspended: bool,
+    /// Links that took the newest heartbeat, as far as is known.
+    sent_links: u8,
+    was_sent: bool,
+    pub(crate) outgoing: Outgoing,
+    pub(crate) pacer: Pacer,
     punctuality: Punctuality,
-    actions: Actions,
+    pub(crate) actions: Actions,
     outlived: Option<u64>,
 }
 
@@ -55,9 +63,18 @@ impl Node {
     pub fn new(config: &Config, now: Instant) -> Self {
         let rules = Rules::new(config, now);
         let ids = NodeId::all().take(config.nodes.len()).filter(|id| *id != config.me);
-        let peers: Vec<Peer> = ids.map(|id| Peer::new(id, &rules)).collect();
+        let mut peers: Vec<Peer> = ids.map(|id| Peer::new(id, &rules)).collect();
+        let mut leases = Leases::new(config, now);
+        let mut maintenance = false;
+        if let Start::Carried(carried) = &config.start {
+            maintenance = carried.maintenance;
+            for peer in &mut peers {
+                let known = carried.peers.iter().find(|known| known.node == peer.id());
+                known.into_iter().for_each(|known| peer.restore(known));
+            }
+        }
+        leases.announce(if maintenance { config.timing.initdead } else { config.timing.deadtime }, now);
         Self {
-            policy: config.quorum.policy,
             nodes: config.nodes.len(),
             deadtime: config.timing.deadtime,
             wall_ms_at_zero: config.wall_ms_at_zero,
@@ -68,8 +85,13 @@ impl Node {
             peers,
             view: View::default(),
             view_is_old: true,
-            groups: Groups::new(config),
-            owner: FirstLiving,
+            groups: Groups::new(config, now),
+            leases,
+            commands: Commands::default(),
+            maintenance,
+            is_suspended: maintenance,
+            sent_links: 0,
+            was_sent: false,
             outgoing: Outgoing::new(config),
             pacer: Pacer::new(config, now),
             punctuality: Punctuality::new(config.timing.keepalive, now),
@@ -88,7 +110,7 @@ impl Node {
         }
         match event {
             Event::Reading(reading) => self.read(reading, now),
-            Event::SendFailed { link: _ } => {}
+            Event::SendFailed { link } => self.send_failed(link),
             Event::Carrier { link: _, up } => {
                 if up {
                     self.pacer.tell();
@@ -100,14 +122,18 @@ impl Node {
             Event::Released { resource, attempt, result } => {
                 self.groups.answer(resource, Effect::Release, attempt, result, now, &mut self.actions);
             }
-            Event::Vanished { resource } => self.groups.vanished(resource, now, &mut self.actions),
+            Event::Vanished { resource } => {
+                self.groups.vanished(resource, self.is_suspended, now, &mut self.actions);
+            }
             Event::Found { resource } => self.groups.found(resource, now, &mut self.actions),
-            Event::Operator { ticket: _, what: Operator::Leave } => self.live(life::Input::Leave, now),
-            Event::Operator { .. }
-            | Event::Bar { .. }
-            | Event::Slew { .. }
-            | Event::Fenced { .. }
-            | Event::Ping { .. } => {}
+            Event::Operator { ticket, what } => self.obey(ticket, what, now),
+            Event::Bar { group, epoch } => self.groups.raise_bar(group, epoch),
+            Event::Slew { ppm } => {
+                self.leases.slewed(ppm, now);
+                self.groups.mark_all();
+            }
+            Event::Fenced { peer: _, done } => self.tie_break(|two_node| two_node.fenced(done, now)),
+            Event::Ping { reached } => self.tie_break(|two_node| two_node.pinged(reached)),
         }
     }
 
@@ -159,8 +185,24 @@ impl Node {
 
     /// The state that the next process goes on with. `None` unless [`Operator::Pause`] was answered with
     /// [`crate::Answer::Done`]; whoever takes it sends no further heartbeat of this node.
-    pub const fn carry(&self) -> Option<crate::Carried> {
-        None
+    pub fn carry(&self) -> Option<Carried> {
+        if !self.commands.is_paused {
+            return None;
+        }
+        let beat = self.outgoing.beat();
+        let mut carried = Carried {
+            incarnation: self.rules.incarnation,
+            seq: beat.seq,
+            votes_version: beat.votes_version,
+            number: 0,
+            held_off_until: Instant::ZERO,
+            maintenance: self.maintenance,
+            sent: Vec::new(),
+            groups: self.groups.entries.iter().map(|entry| entry.tenure.carry(&self.leases)).collect(),
+            peers: self.peers.iter().filter_map(Peer::carry).collect(),
+        };
+        self.leases.carry_into(&mut carried);
+        Some(carried)
     }
 
     /// Fills `out` with what this node thinks at `now`. Allocates only what `out` lacks.
@@ -168,7 +210,7 @@ impl Node {
         out.at = now.max(self.now);
         out.incarnation = self.rules.incarnation;
         out.quorum = self.view.standing == Standing::With;
-        out.maintenance = false;
+        out.maintenance = self.is_suspended;
         out.leaving = self.life.is_leaving();
         out.nodes.clear();
         out.nodes.resize(self.nodes, NodeView::default());
@@ -182,39 +224,50 @@ impl Node {
             own.incarnation = self.rules.incarnation;
             own.deadtime = self.deadtime;
         }
-        self.groups.view_into(&mut out.groups);
+        self.groups.view_into(self.rules.me, &self.peers, &mut out.groups, out.at);
     }
 
     /// Time never goes back.
     fn advance(&mut self, now: Instant) -> Instant {
+        self.leases.after_sending(now);
         self.now = self.now.max(now);
         self.now
     }
 
     fn deadline(&self, timer: Timer) -> Instant {
         match timer {
-            Timer::Review if self.view_is_old || self.groups.is_dirty() => self.now,
+            Timer::Review if self.view_is_old || self.groups.is_dirty() || self.leases.is_moved() => self.now,
             Timer::Review => Instant::NEVER,
             Timer::Send => self.pacer.wake(),
             Timer::Peers => self.peers_at,
             Timer::Groups => self.groups.wake(),
             Timer::Leave => self.life.wake(),
+            Timer::Votes => self.leases.voters().wake().min(self.commands.wake()),
         }
     }
 
     fn read(&mut self, reading: &Reading, now: Instant) {
         let id = reading.beat.node;
-        if let Some(ack) = reading.beat.ack_of(self.rules.me).filter(|_| reading.heard)
-            && ack.incarnation > self.rules.incarnation
-        {
-            self.outlived = self.outlived.max(ack.incarnation.checked_add(1));
-        }
+        self.look_for_outlived(reading);
         let Some(place) = self.place(id) else { return };
         let (Some(peer), Some(check)) = (self.peers.get_mut(place), self.checks.get_mut(place)) else {
             return;
         };
         let news = peer.read(reading, &self.rules, now, &mut self.actions);
         *check = peer.check_at();
+        if news.reborn {
+            self.leases.forget(id);
+            self.groups.forget(id);
+        }
+        if news.counted {
+            if let Some(seq) = peer.acked() {
+                self.leases.acked(id, seq, peer.table_is_known());
+                self.view_is_old |= self.leases.greeted_by(id);
+            }
+            if let Some(two_node) = self.leases.two_node_mut() {
+                two_node.heard();
+            }
+        }
         self.view_is_old |= news.changed;
         if news.returned {
             self.groups.mark_announce();
@@ -223,6 +276,15 @@ impl Node {
             self.pacer.tell();
         }
         self.peers_at = self.checks.iter().copied().fold(Instant::NEVER, Instant::min);
+    }
+
+    /// *Incarnation*: a node that sees its own acked at or above what it has sent takes that + 1 and starts over.
+    fn look_for_outlived(&mut self, reading: &Reading) {
+        let Some(ack) = reading.beat.ack_of(self.rules.me).filter(|_| reading.heard) else { return };
+        let mine = (self.rules.incarnation, self.outgoing.beat().seq);
+        if (ack.incarnation, ack.seq) > mine {
+            self.outlived = self.outlived.max(ack.incarnation.checked_add(1));
+        }
     }
 
     fn judge(&mut self, now: Instant) {
@@ -250,28 +312,28 @@ impl Node {
 
     /// Decides what the peers' changes mean for this node's life and for the groups.
     fn review(&mut self, now: Instant) {
+        if self.leases.review_voters(&self.peers, now) || self.leases.hearing_changed(now) {
+            self.view_is_old = true;
+        }
         if self.view_is_old {
             self.view_is_old = false;
             let had = self.view.standing == Standing::With;
-            self.view = View::of(self.rules.me, self.nodes, &self.peers, self.policy);
+            self.view = View::of(self.rules.me, &self.peers, &self.leases, now);
             let have = self.view.standing == Standing::With;
             if had != have {
                 self.actions.tell(now, Change::Quorum { have });
             }
+            self.is_suspended = self.maintenance || self.peers.iter().any(Peer::is_in_maintenance);
             self.groups.mark_all();
         }
         if self.view.unknown.is_empty() {
             self.live(life::Input::AllKnown, now);
         }
-        let scene = Scene {
-            me: self.rules.me,
-            view: &self.view,
-            peers: &self.peers,
-            life: self.life,
-            wall_ms: self.wall_ms_at_zero.saturating_add(now.0 / 1_000_000),
-        };
-        if self.groups.review(&self.owner, &scene, &mut self.outgoing, now, &mut self.actions) {
-            self.pacer.tell();
+        self.review_groups(now);
+        self.order_fence(now);
+        self.review_commands(now);
+        if self.groups.is_dirty() || self.leases.is_moved() {
+            self.review_groups(now);
         }
         if self.groups.are_at_rest() {
             self.live(life::Input::AtRest, now);
@@ -279,8 +341,29 @@ impl Node {
         self.live(life::Input::Tick, now);
     }
 
+    /// Renews what rests on promises that moved, and looks at the groups that something happened to.
+    pub(crate) fn review_groups(&mut self, now: Instant) {
+        let moved = self.leases.take_moved();
+        let scene = Scene {
+            me: self.rules.me,
+            view: &self.view,
+            peers: &self.peers,
+            leases: &self.leases,
+            life: self.life,
+            maintenance: self.is_suspended,
+            wall_ms: self.wall_ms_at_zero.saturating_add(now.0 / 1_000_000),
+            now,
+        };
+        if moved {
+            self.groups.renew(&scene, &mut self.actions);
+        }
+        if self.groups.review(&scene, &mut self.outgoing, &mut self.actions) {
+            self.pacer.tell();
+        }
+    }
+
     /// Moves this node's life on; a change of what the heartbeats say is news.
-    fn live(&mut self, input: life::Input, now: Instant) {
+    pub(crate) fn live(&mut self, input: life::Input, now: Instant) {
         let before = self.life;
         self.life = life::next(before, input, now);
         if before.state() != self.life.state() {
@@ -294,18 +377,41 @@ impl Node {
 
     fn send(&mut self, now: Instant) {
         let due = self.pacer.take(now);
-        if due.beat && !self.groups.is_stuck() {
+        if due.beat && !self.groups.is_unsafe(self.leases.gate()) {
             self.actions.push(Action::PetWatchdog);
         }
-        if due.links != 0 {
-            self.outgoing.build(self.life.state(), &self.view, &self.peers, now);
-            self.actions.push(Action::Send { links: due.links });
-            self.life = life::next(self.life, life::Input::Sent, now);
-            match self.life {
-                Life::Telling { .. } => self.pacer.tell(),
-                Life::Gone => self.actions.push(Action::Finished),
-                Life::Joining | Life::Up | Life::Yielding { .. } => {}
+        if due.links == 0 {
+            return;
+        }
+        self.leases.sent(self.outgoing.next_seq(), now);
+        if self.leases.is_moved() {
+            self.review_groups(now);
+        }
+        let words = Words {
+            state: self.life.state(),
+            maintenance: self.maintenance,
+            vote_number: self.leases.voters().number(),
+            deadtime: self.leases.announced(),
+        };
+        self.outgoing.build(words, &self.view, &self.peers, now);
+        (self.sent_links, self.was_sent) = (due.links, true);
+        self.actions.push(Action::Send { links: due.links });
+        self.life = life::next(self.life, life::Input::Sent, now);
+        match self.life {
+            Life::Telling { .. } => self.pacer.tell(),
+            Life::Gone => {
+                self.commands.end(&mut self.actions);
+                self.actions.push(Action::Finished);
             }
+            Life::Joining | Life::Up | Life::Yielding { .. } => {}
+        }
+    }
+
+    /// A heartbeat that no link took was not sent: no lease of this node rests on it.
+    fn send_failed(&mut self, link: LinkId) {
+        self.sent_links &= !(1 << link.raw());
+        if self.sent_links == 0 && core::mem::take(&mut self.was_sent) {
+            self.leases.not_sent();
         }
     }
 }

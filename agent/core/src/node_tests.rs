@@ -7,7 +7,7 @@ use agent_common::{Ack, Claim, GroupId, NodeId, NodeState};
 
 use super::Node;
 use crate::action::{Action, Change, ResourceRef};
-use crate::config::{Config, Policy, TieBreak};
+use crate::config::{Config, GateKind, Policy, TieBreak};
 use crate::event::{Event, Failure, Operator, Reading};
 use crate::life::{LEAVE_MAX, LEAVING_SENDS};
 use crate::snapshot::{GroupState, PeerState, Reason, Snapshot};
@@ -38,6 +38,8 @@ struct Lab {
     slots: Vec<Reading>,
     now: u64,
     actions: Vec<Action>,
+    /// Whether the peers vote for what this node asks.
+    votes: bool,
 }
 
 impl Lab {
@@ -51,14 +53,19 @@ impl Lab {
             slot.beat.has_claims = true;
             slot
         });
-        Self { node: Node::new(config, START), slots: slots.collect(), now: 0, actions: Vec::new() }
+        Self {
+            node: Node::new(config, START),
+            slots: slots.collect(),
+            now: 0,
+            actions: Vec::new(),
+            votes: true,
+        }
     }
 
-    /// A pair of which the peer is heard and claims nothing.
+    /// A pair of which the peer has been heard for a while.
     fn pair(config: &Config) -> Self {
         let mut lab = Self::new(config);
-        lab.hear(1);
-        lab.round(1);
+        lab.run(30, &[1]);
         lab
     }
 
@@ -83,7 +90,18 @@ impl Lab {
         slot.accepted += 1;
         slot.beat.seq += 1;
         slot.beat.acked.insert(id(0));
-        slot.beat.acks[0] = Ack { incarnation, seq: 1, table: self.node.outgoing().votes_version };
+        slot.beat.acks[0] =
+            Ack { incarnation, seq: self.node.outgoing().seq, table: self.node.outgoing().votes_version };
+        // It votes for this node's ask, unless it has a claim of its own.
+        let mine = self.node.outgoing().claims[0];
+        let theirs = &mut slot.beat.claims[0];
+        let asks = mine.epoch != 0 && mine.candidate == 0;
+        let vote = Claim { epoch: mine.epoch, candidate: 0, flags: 0 };
+        if self.votes && asks && (theirs.epoch == 0 || theirs.candidate != peer) && theirs.epoch != vote.epoch
+        {
+            *theirs = vote;
+            slot.beat.votes_version += 1;
+        }
     }
 
     /// `peer` claims the group from its next frame on.
@@ -176,6 +194,14 @@ fn serving(config: &Config) -> Lab {
     lab
 }
 
+/// A pair whose peer has held the group from the beginning.
+fn held_by_peer(config: &Config) -> Lab {
+    let mut lab = Lab::new(config);
+    lab.claims(1, Claim { epoch: 5 << 8 | 1, candidate: 1, flags: Claim::HELD });
+    lab.run(30, &[1]);
+    lab
+}
+
 fn second_of_two() -> Config {
     let mut config = test_config(2);
     config.groups[0].prefer = vec![id(1), id(0)];
@@ -188,7 +214,8 @@ fn a_node_alone_in_its_cluster_just_serves() {
     let mut lab = Lab::new(&test_config(1));
     assert_eq!(lab.node.poll_timeout(), START);
     lab.round(0);
-    assert_eq!(lab.acquires(), 1);
+    lab.round(10);
+    assert_eq!(lab.acquires(), 1, "with its own first heartbeat");
     assert_eq!(lab.answer(Ok(())), 1);
     let view = lab.view();
     assert!(view.quorum);
@@ -211,17 +238,27 @@ fn nothing_is_taken_before_it_is_known_who_is_there() {
 
 #[test]
 fn the_first_of_prefer_takes_the_group_and_claims_it_at_once() {
-    let mut lab = Lab::pair(&test_config(2));
+    let mut lab = Lab::new(&test_config(2));
+    let mut asked = None;
+    while lab.acquires() == 0 && lab.now < 100 {
+        lab.actions.clear();
+        lab.hear(1);
+        lab.round(lab.now + 5);
+        asked = asked.or(lab.node.outgoing().claim_of(group()).map(|claim| (lab.now, *claim)));
+    }
     let order: Vec<_> = lab
         .actions
         .iter()
-        .filter(|action| matches!(action, Action::Acquire { .. } | Action::Send { .. }))
+        .filter(|action| matches!(action, Action::Gate { .. } | Action::Acquire { .. } | Action::Send { .. }))
         .collect();
-    assert!(matches!(order[..], [Action::Acquire { .. }, Action::Send { .. }]), "{order:?}");
+    assert!(
+        matches!(order[..], [Action::Gate { .. }, Action::Acquire { .. }, Action::Send { .. }]),
+        "{order:?}"
+    );
+    let (asked_at, ask) = asked.unwrap();
+    assert_eq!((ask.epoch, ask.flags), ((1_700_000_000_000 + at(asked_at).0 / 1_000_000) << 8, 0));
     let claim = lab.node.outgoing().claim_of(group()).copied().unwrap();
-    assert!(claim.held() && lab.node.outgoing().has_claims);
-    let wall_ms = 1_700_000_000_000 + at(1).0 / 1_000_000;
-    assert_eq!(claim.epoch, wall_ms << 8);
+    assert!(claim.held() && lab.node.outgoing().has_claims && claim.epoch == ask.epoch);
     assert_eq!(lab.group().0, GroupState::Starting);
     lab.answer(Ok(()));
     assert_eq!(lab.group().0, GroupState::Serving);
@@ -252,13 +289,13 @@ fn a_dead_holder_is_replaced_at_a_higher_epoch() {
     assert_eq!(deadline, Instant(at(50).0 + 1), "stamped at 0");
     assert!(lab.node.poll_timeout() <= deadline);
     lab.round(51);
-    assert_eq!(lab.acquires(), 1);
+    assert_eq!(lab.acquires(), 1, "nobody comes before this node any more: no wait");
     assert_eq!(lab.node.outgoing().claims[0].epoch, ((far >> 8) + 1) << 8);
 }
 
 #[test]
 fn a_timeout_without_a_fresh_reading_judges_nobody() {
-    let mut lab = Lab::pair(&second_of_two());
+    let mut lab = held_by_peer(&second_of_two());
     lab.node.handle_timeout(at(1000));
     lab.drain();
     assert_eq!((lab.view().nodes[1].state, lab.acquires()), (PeerState::Up, 0));
@@ -269,6 +306,7 @@ fn a_timeout_without_a_fresh_reading_judges_nobody() {
         1
     );
     lab.round(1001);
+    lab.round(1011);
     assert_eq!((lab.view().nodes[1].state, lab.acquires()), (PeerState::Dead, 1));
 }
 
@@ -289,57 +327,95 @@ fn a_leaving_holder_is_replaced_without_waiting() {
 fn an_unknown_table_is_waited_for() {
     let mut lab = Lab::new(&test_config(2));
     lab.slots[1].beat.has_claims = false;
-    lab.hear(1);
-    lab.round(1);
+    lab.run(40, &[1]);
     assert_eq!((lab.acquires(), lab.group().1), (0, Some(Reason::TableUnknown)));
+    assert_eq!(lab.node.outgoing().claims[0], Claim::default(), "not even asked for");
     lab.slots[1].beat.has_claims = true;
-    lab.round(5);
-    assert_eq!(lab.acquires(), 0, "the same stamp says nothing new");
-    lab.hear(1);
-    lab.round(10);
+    lab.round(45);
+    assert_eq!(lab.node.outgoing().claims[0], Claim::default(), "the same stamp says nothing new");
+    lab.run(70, &[1]);
     assert_eq!(lab.acquires(), 1);
 }
 
 #[test]
-fn a_minority_lets_go_and_takes_nothing() {
+fn a_minority_loses_its_lease_and_takes_nothing() {
     let mut lab = Lab::new(&test_config(3));
-    lab.hear(1);
-    lab.hear(2);
-    lab.round(1);
+    lab.run(30, &[1, 2]);
     assert_eq!(lab.answer(Ok(())), 1);
     lab.run(500, &[2]);
     assert_eq!((lab.group().0, lab.view().quorum), (GroupState::Serving, true));
-    lab.run(600, &[]);
-    assert_eq!((lab.releases(), lab.group()), (1, (GroupState::Stopping, Some(Reason::NoQuorum))));
-    assert!(lab.node.outgoing().claims[0].held(), "claimed until it is gone");
+    assert!(lab.view().groups[0].lease.is_some());
+    lab.actions.clear();
+    lab.run(555, &[]);
+    let shut = |lab: &Lab| lab.count(|action| matches!(action, Action::Gate { expiry: Instant::ZERO, .. }));
+    assert_eq!((shut(&lab), lab.group().1), (1, Some(Reason::LeaseLost)));
+    assert!(!lab.node.outgoing().claims[0].held() && lab.node.outgoing().claims[0].is_some());
+    assert_eq!(lab.releases(), 0, "a late ack may still come");
+    lab.run(620, &[]);
+    assert_eq!(lab.releases(), 1);
+    assert!(!lab.node.outgoing().claims[0].is_some());
     lab.answer(Ok(()));
     assert_eq!(lab.group(), (GroupState::Stopped, Some(Reason::NoQuorum)));
-    assert!(!lab.node.outgoing().claims[0].is_some());
     lab.run(3000, &[]);
-    assert_eq!(lab.acquires(), 0);
-    lab.run(3010, &[1]);
+    assert_eq!((lab.acquires(), lab.node.outgoing().claims[0]), (0, Claim::default()));
+    lab.run(3100, &[1]);
     assert_eq!(lab.acquires(), 1);
 }
 
 #[test]
-fn without_its_tie_break_one_of_two_keeps_but_does_not_take() {
+fn without_its_tie_break_one_of_two_does_not_take() {
     for tie_break in [TieBreak::Fence, TieBreak::Ping] {
         let mut config = second_of_two();
         config.quorum.policy = Policy::TwoNode(tie_break);
-        let mut lab = Lab::pair(&config);
+        let mut lab = held_by_peer(&config);
         lab.run(200, &[]);
         assert_eq!((lab.acquires(), lab.group().1), (0, Some(Reason::TieBreak)));
-        config.groups[0].prefer.reverse();
-        let mut lab = serving(&config);
-        lab.run(200, &[]);
-        assert_eq!(lab.view().nodes[1].state, PeerState::Dead);
-        assert_eq!((lab.releases(), lab.group().0), (0, GroupState::Serving));
+        let fences = |lab: &Lab| lab.count(|action| *action == Action::Fence { peer: id(1) });
+        assert_eq!(fences(&lab), usize::from(tie_break == TieBreak::Fence));
+        match tie_break {
+            TieBreak::Fence => {
+                lab.feed(Event::Fenced { peer: id(1), done: false });
+                lab.run(1190, &[]);
+                assert_eq!((fences(&lab), lab.acquires()), (1, 0), "after a pause");
+                lab.run(1300, &[]);
+                assert_eq!(fences(&lab), 2);
+                lab.feed(Event::Fenced { peer: id(1), done: true });
+            }
+            TieBreak::Ping => lab.feed(Event::Ping { reached: Some(at(195)) }),
+            TieBreak::Always => {}
+        }
+        lab.run(lab.now + 10, &[]);
+        assert_eq!(lab.acquires(), 1, "{tie_break:?}");
     }
 }
 
 #[test]
+fn a_holder_of_two_keeps_what_it_holds_and_fences_nobody() {
+    let mut config = second_of_two();
+    config.groups[0].prefer.reverse();
+    config.quorum.policy = Policy::TwoNode(TieBreak::Fence);
+    let mut lab = serving(&config);
+    lab.run(200, &[]);
+    assert_eq!(lab.view().nodes[1].state, PeerState::Dead);
+    assert_eq!((lab.releases(), lab.group().0), (0, GroupState::Serving));
+    assert_eq!(lab.count(|action| matches!(action, Action::Fence { .. })), 0);
+
+    config.quorum.policy = Policy::TwoNode(TieBreak::Ping);
+    let mut lab = serving(&config);
+    lab.run(100, &[1]);
+    assert_eq!(lab.group().1, None, "the peer shows that the network is there");
+    lab.run(300, &[]);
+    assert_eq!((lab.releases(), lab.group().1), (1, Some(Reason::LeaseLost)), "neither peer nor ping");
+    lab.answer(Ok(()));
+    lab.run(310, &[]);
+    assert_eq!(lab.group(), (GroupState::Stopped, Some(Reason::TieBreak)));
+}
+
+#[test]
 fn of_two_holders_the_higher_epoch_stays_and_announces_again() {
-    let mut lab = serving(&test_config(2));
+    let mut config = second_of_two();
+    config.groups[0].prefer.reverse();
+    let mut lab = serving(&config);
     let mine = lab.node.outgoing().claims[0].epoch;
     lab.claims(1, Claim { epoch: mine - 255, candidate: 1, flags: Claim::HELD });
     lab.run(50, &[1]);
@@ -350,23 +426,28 @@ fn of_two_holders_the_higher_epoch_stays_and_announces_again() {
     lab.run(100, &[1]);
     assert_eq!(announces(&lab), 1);
     lab.claims(1, Claim { epoch: mine + 1, candidate: 1, flags: Claim::HELD });
+    lab.actions.clear();
     lab.run(105, &[1]);
     assert_eq!((lab.releases(), lab.group()), (1, (GroupState::Stopping, Some(Reason::Rival))));
+    let order = |of: fn(&Action) -> bool| lab.actions.iter().position(of);
+    let shut = order(|action| matches!(action, Action::Gate { expiry: Instant::ZERO, .. })).unwrap();
+    assert!(shut < order(|action| matches!(action, Action::Send { .. })).unwrap(), "gate first");
 }
 
 #[test]
-fn a_group_with_failback_is_asked_for_and_handed_over() {
+fn a_group_with_failback_is_wanted_and_handed_over() {
     let mut config = test_config(2);
     config.groups[0].auto_failback = true;
-    let mut taker = Lab::new(&config);
-    taker.claims(1, Claim { epoch: 5 << 8 | 1, candidate: 1, flags: Claim::HELD });
-    taker.hear(1);
-    taker.round(1);
+    let mut taker = held_by_peer(&config);
     assert_eq!((taker.acquires(), taker.group().1), (0, Some(Reason::Asking)));
     assert_eq!(taker.node.outgoing().claims[0].flags, Claim::WANT);
+    let held = taker.slots[1].beat.claims[0];
+    let row = taker.node.outgoing().claims[0];
+    assert_eq!((row.epoch, row.candidate), (held.epoch, 1), "its vote is the holder's meanwhile");
     taker.claims(1, Claim::default());
-    taker.run(10, &[1]);
-    assert_eq!(taker.acquires(), 1);
+    let released_at = taker.now;
+    taker.run(released_at + 15, &[1]);
+    assert_eq!(taker.acquires(), 1, "it asks at once, and the peer votes");
     assert_eq!(taker.node.outgoing().claims[0].flags, Claim::HELD);
 
     config.groups[0].prefer.reverse();
@@ -374,12 +455,16 @@ fn a_group_with_failback_is_asked_for_and_handed_over() {
     holder.run(2100, &[]);
     assert_eq!(holder.acquires(), 0, "a minority");
     holder.slots[1].beat.state = NodeState::Joining;
+    holder.run(2140, &[1]);
+    assert_eq!(holder.acquires(), 0, "a joining peer that is more preferred is waited for");
     holder.run(2300, &[1]);
-    assert_eq!(holder.answer(Ok(())), 1, "a joining peer is not waited for long");
+    assert_eq!(holder.answer(Ok(())), 1, "but not for long");
     holder.slots[1].beat.state = NodeState::Up;
     holder.run(2400, &[1]);
     assert_eq!(holder.releases(), 0, "it has not asked");
-    holder.claims(1, Claim { epoch: 0, candidate: 1, flags: Claim::WANT });
+    let mut vote = holder.slots[1].beat.claims[0];
+    vote.flags |= Claim::WANT;
+    holder.claims(1, vote);
     holder.run(2405, &[1]);
     assert_eq!((holder.releases(), holder.group().1), (1, Some(Reason::Failback)));
 }
@@ -389,37 +474,44 @@ fn a_group_that_cannot_be_acquired_is_left_to_the_next() {
     let mut lab = Lab::pair(&test_config(2));
     let mut failures = 0;
     while lab.group().0 == GroupState::Starting {
+        assert!(lab.node.outgoing().claims[0].held());
         failures += lab.answer(Err(Failure::NoInterface));
         lab.run(lab.now + 5, &[1]);
     }
     assert_eq!(failures, 3);
     assert_eq!(lab.answer(Ok(())), 1, "what may be there is released");
     assert_eq!(lab.group(), (GroupState::Failed, Some(Reason::Failed)));
-    let claim = lab.node.outgoing().claims[0];
-    assert_eq!((claim.candidate, claim.flags), (1, 0), "the vote is for the next");
+    assert_eq!(lab.node.outgoing().claims[0], Claim::default(), "it asks no more");
     lab.run(9000, &[1]);
     assert_eq!(lab.acquires(), 0);
     lab.run(11_000, &[1]);
     assert_eq!(lab.acquires(), 1);
+}
 
-    let mut next = Lab::new(&second_of_two());
-    next.hear(1);
-    next.round(1);
-    assert_eq!(next.group().1, Some(Reason::OtherPreferred));
-    next.claims(1, Claim { epoch: 9 << 8 | 1, candidate: 0, flags: 0 });
-    next.run(10, &[1]);
-    assert_eq!(next.acquires(), 1);
+#[test]
+fn a_less_preferred_node_takes_what_nobody_else_asks_for() {
+    let mut lab = Lab::new(&second_of_two());
+    lab.run(20, &[1]);
+    assert_eq!((lab.acquires(), lab.group().1), (0, Some(Reason::OtherPreferred)));
+    lab.run(60, &[1]);
+    assert_eq!(lab.acquires(), 1, "after its rank in keepalives");
 }
 
 #[test]
 fn a_release_that_fails_stops_the_watchdog_until_it_succeeds() {
-    let mut lab = serving(&test_config(2));
-    lab.run(100, &[1]);
+    let mut config = test_config(2);
+    config.gate = GateKind::Userspace;
+    let mut lab = serving(&config);
     let pets = |lab: &Lab| lab.count(|action| *action == Action::PetWatchdog);
+    lab.actions.clear();
+    lab.run(lab.now + 100, &[1]);
     assert_eq!(pets(&lab), 10);
+    lab.actions.clear();
     lab.feed(Event::Operator { ticket: 0, what: Operator::Leave });
-    lab.run(105, &[1]);
+    lab.run(lab.now + 5, &[1]);
+    assert_eq!(lab.count(|action| matches!(action, Action::Gate { expiry: Instant::ZERO, .. })), 1);
     assert_eq!(lab.answer(Err(Failure::TimedOut)), 1);
+    assert_eq!(lab.count(|action| *action == Action::SelfFence { group: group() }), 1, "once");
     lab.actions.clear();
     lab.run(200, &[1]);
     assert_eq!((pets(&lab), lab.group().0), (0, GroupState::Failed));
@@ -432,13 +524,16 @@ fn a_release_that_fails_stops_the_watchdog_until_it_succeeds() {
 #[test]
 fn leaving_releases_then_says_so_then_ends() {
     let mut lab = serving(&test_config(2));
-    lab.feed(Event::Operator { ticket: 0, what: Operator::Leave });
-    lab.round(10);
+    lab.actions.clear();
+    lab.feed(Event::Operator { ticket: 9, what: Operator::Leave });
+    lab.round(lab.now + 10);
     assert_eq!((lab.releases(), lab.node.outgoing().state), (1, NodeState::Standby));
+    assert!(!lab.node.outgoing().claims[0].is_some(), "the gate is shut: the next may take it");
     lab.run(100, &[1]);
     let finished = |lab: &Lab| lab.count(|action| *action == Action::Finished);
     assert_eq!(finished(&lab), 0, "nothing is released yet");
     lab.answer(Ok(()));
+    lab.actions.clear();
     lab.run(105, &[1]);
     assert_eq!(lab.node.outgoing().state, NodeState::Leaving);
     assert!(!lab.node.outgoing().claims[0].is_some());
@@ -467,12 +562,12 @@ fn a_vanished_address_is_put_back_and_a_stray_one_removed() {
     lab.answer(Ok(()));
     assert_eq!(lab.group().0, GroupState::Serving);
 
-    let mut lab = Lab::pair(&second_of_two());
+    let mut lab = held_by_peer(&second_of_two());
     lab.feed(Event::Found { resource: FIRST });
     assert_eq!(lab.releases(), 1);
-    lab.round(5);
+    lab.round(lab.now + 5);
     assert_eq!(lab.group().0, GroupState::Stopping);
-    assert!(!lab.node.outgoing().claims[0].is_some());
+    assert_eq!(lab.node.outgoing().claims[0].candidate, 1, "a stray address is no claim");
     lab.answer(Ok(()));
     assert_eq!(lab.group().0, GroupState::Stopped);
 }
@@ -494,8 +589,12 @@ fn an_incarnation_that_went_back_is_noticed() {
     let mut lab = Lab::pair(&test_config(2));
     assert_eq!(lab.node.outlived_by(), None);
     lab.hear(1);
+    lab.slots[1].beat.acks[0].seq += 1;
+    lab.round(40);
+    assert_eq!(lab.node.outlived_by(), Some(101), "a heartbeat that this process has not sent");
+    lab.hear(1);
     lab.slots[1].beat.acks[0].incarnation = 500;
-    lab.round(10);
+    lab.round(50);
     assert_eq!(lab.node.outlived_by(), Some(501));
 }
 

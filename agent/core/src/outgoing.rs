@@ -3,7 +3,7 @@
 
 use agent_common::{Beat, Claim, GroupId, NodeState};
 
-use crate::config::Config;
+use crate::config::{Config, Start};
 use crate::membership::View;
 use crate::peer::Peer;
 use crate::time::Instant;
@@ -11,6 +11,19 @@ use crate::time::Instant;
 /// The table goes along with every heartbeat whose number this divides while a peer that is not alive lacks it: it may
 /// hear us though we do not hear it, and then it must learn what we hold.
 pub(crate) const TABLE_EVERY: u64 = 8;
+
+/// What a heartbeat says of this node itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Words {
+    /// Its life.
+    pub(crate) state: NodeState,
+    /// Whether decisions are suspended.
+    pub(crate) maintenance: bool,
+    /// Number of the vote configuration in force.
+    pub(crate) vote_number: u16,
+    /// The deadtime that it announces.
+    pub(crate) deadtime: core::time::Duration,
+}
 
 /// The heartbeat and its counters.
 #[derive(Clone, Debug)]
@@ -23,11 +36,18 @@ impl Outgoing {
     pub(crate) fn new(config: &Config) -> Self {
         let mut beat = Beat::empty(config.me);
         beat.incarnation = config.incarnation;
-        beat.vote_number = config.quorum.number;
         beat.keepalive_us = micros(config.timing.keepalive);
         beat.deadtime_us = micros(config.timing.deadtime);
         beat.votes_version = 1;
+        if let Start::Carried(carried) = &config.start {
+            (beat.seq, beat.votes_version) = (carried.seq, carried.votes_version.max(1));
+        }
         Self { beat }
+    }
+
+    /// The number of the next heartbeat.
+    pub(crate) const fn next_seq(&self) -> u64 {
+        self.beat.seq.saturating_add(1)
     }
 
     /// The heartbeat as last built.
@@ -46,11 +66,14 @@ impl Outgoing {
     }
 
     /// Builds the next heartbeat.
-    pub(crate) fn build(&mut self, state: NodeState, view: &View, peers: &[Peer], now: Instant) {
+    pub(crate) fn build(&mut self, words: Words, view: &View, peers: &[Peer], now: Instant) {
         let beat = &mut self.beat;
         beat.seq = beat.seq.saturating_add(1);
         beat.sent_ns = now.0;
-        beat.state = state;
+        beat.state = words.state;
+        beat.flags = if words.maintenance { Beat::MAINTENANCE } else { 0 };
+        beat.vote_number = words.vote_number;
+        beat.deadtime_us = micros(words.deadtime);
         beat.view = Some(view.dead);
         beat.has_claims = false;
         for peer in peers {

@@ -2,7 +2,7 @@
 
 use agent_common::{Ack, Claim, GroupId, NodeId, NodeState};
 
-use super::{Outgoing, TABLE_EVERY};
+use super::{Outgoing, TABLE_EVERY, Words};
 use crate::event::Reading;
 use crate::membership::View;
 use crate::peer::Peer;
@@ -15,6 +15,15 @@ const NOW: Instant = Instant(1_000_000_000);
 
 fn id(raw: u8) -> NodeId {
     NodeId::new(raw).unwrap()
+}
+
+fn words() -> Words {
+    Words {
+        state: NodeState::Up,
+        maintenance: false,
+        vote_number: 3,
+        deadtime: core::time::Duration::from_millis(50),
+    }
 }
 
 /// Peer 1, heard with number 5, knowing `table` of ours.
@@ -43,9 +52,10 @@ fn each_heartbeat_has_the_next_number_and_the_acknowledgements() {
     let view = View::default();
     for seq in 1..10 {
         let now = Instant(NOW.0 + seq);
-        outgoing.build(NodeState::Up, &view, &[peer(1)], now);
+        outgoing.build(words(), &view, &[peer(1)], now);
         let beat = outgoing.beat();
         assert_eq!((beat.seq, beat.sent_ns, beat.state), (seq, now.0, NodeState::Up));
+        assert_eq!((beat.vote_number, beat.deadtime_us, beat.flags), (3, 50_000, 0));
         assert_eq!(beat.ack_of(id(1)), Some(&Ack { incarnation: 9, seq: 5, table: 3 }));
         assert_eq!(beat.view, Some(view.dead));
     }
@@ -60,10 +70,10 @@ fn the_table_goes_along_until_it_is_known() {
     assert!(!outgoing.claim(group, claim), "the same row is no change");
     let version = outgoing.beat().votes_version;
     assert_eq!(version, 2);
-    outgoing.build(NodeState::Up, &View::default(), &[peer(version - 1)], NOW);
+    outgoing.build(words(), &View::default(), &[peer(version - 1)], NOW);
     assert!(outgoing.beat().has_claims);
     assert_eq!(outgoing.beat().claim_of(group), Some(&claim));
-    outgoing.build(NodeState::Up, &View::default(), &[peer(version)], NOW);
+    outgoing.build(words(), &View::default(), &[peer(version)], NOW);
     assert!(!outgoing.beat().has_claims);
 }
 
@@ -73,7 +83,7 @@ fn who_is_not_heard_is_sent_the_table_now_and_then() {
     let unheard = Peer::new(id(1), &Rules::new(&test_config(2), NOW));
     let mut sent = 0;
     for _ in 0..10 * TABLE_EVERY {
-        outgoing.build(NodeState::Up, &View::default(), core::slice::from_ref(&unheard), NOW);
+        outgoing.build(words(), &View::default(), core::slice::from_ref(&unheard), NOW);
         sent += u32::from(outgoing.beat().has_claims);
     }
     assert_eq!(sent, 10);

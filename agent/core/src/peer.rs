@@ -17,11 +17,14 @@
 use core::time::Duration;
 
 use agent_common::ids::{MAX_GROUPS, MAX_LINKS};
-use agent_common::{Ack, Beat, Claim, GroupId, LinkId, NodeId, NodeState};
+use agent_common::{Ack, Beat, Claim, GroupId, LinkId, NodeId, NodeSet, NodeState};
 
 use crate::action::Change;
+use crate::carried::CarriedPeer;
 use crate::event::Reading;
+use crate::lease::slew::Slew;
 use crate::link::Link;
+use crate::mutation::{Mutated, Mutation};
 use crate::queue::Actions;
 use crate::rules::Rules;
 use crate::snapshot::{NodeView, PeerState};
@@ -62,6 +65,10 @@ pub(crate) const fn next(state: PeerState, sign: Sign) -> PeerState {
 pub(crate) struct News {
     /// The peer's state, life or table changed: groups must be looked at.
     pub(crate) changed: bool,
+    /// A frame that counts was taken.
+    pub(crate) counted: bool,
+    /// It began a life of a higher incarnation.
+    pub(crate) reborn: bool,
     /// It came back from the dead: held addresses want announcing.
     pub(crate) returned: bool,
     /// A new incarnation waits for our acknowledgement.
@@ -103,6 +110,15 @@ pub(crate) struct Peer {
     table: Table,
     /// Version of our table that it knows.
     knows_mine: u32,
+    /// Our newest heartbeat that it acked in its newest frame that counts.
+    acked: Option<u64>,
+    /// Its number of the vote configuration.
+    number: u16,
+    /// Whether it says that decisions are suspended.
+    maintenance: bool,
+    /// Whom it holds dead.
+    holds_dead: NodeSet,
+    mutated: Mutated,
     /// Highest epoch in its tables.
     epoch: u64,
     links: [Link; MAX_LINKS],
@@ -128,10 +144,43 @@ impl Peer {
             grace_over: false,
             table: Table { known: 0, current: 0, claims: NO_CLAIMS },
             knows_mine: 0,
+            acked: None,
+            number: 0,
+            maintenance: false,
+            holds_dead: NodeSet::EMPTY,
+            mutated: rules.mutated,
             epoch: 0,
             links: [Link::default(); MAX_LINKS],
             check_at: rules.unknown_until,
         }
+    }
+
+    /// Takes up what was handed over of it; a reading will judge it.
+    pub(crate) fn restore(&mut self, carried: &CarriedPeer) {
+        (self.heard, self.incarnation, self.seq) = (true, carried.incarnation, carried.seq);
+        (self.counts_at, self.number) = (carried.counts_at, carried.number);
+        self.deadtime = Duration::from_micros(u64::from(carried.deadtime_us));
+        self.state = if self.counts_at.is_some() { PeerState::Up } else { PeerState::Unknown };
+        self.life = NodeState::Up;
+        (self.table.known, self.table.current) = (carried.table, carried.table);
+        for (slot, claim) in self.table.claims.iter_mut().zip(&carried.claims) {
+            *slot = *claim;
+            self.epoch = self.epoch.max(claim.epoch);
+        }
+    }
+
+    /// What is handed over of it, if it was heard.
+    pub(crate) fn carry(&self) -> Option<CarriedPeer> {
+        self.heard.then(|| CarriedPeer {
+            node: self.id,
+            incarnation: self.incarnation,
+            seq: self.seq,
+            counts_at: self.counts_at,
+            deadtime_us: u32::try_from(self.deadtime.as_micros()).unwrap_or(u32::MAX),
+            number: self.number,
+            table: self.table.known,
+            claims: self.table.claims.to_vec(),
+        })
     }
 
     /// Who it is.
@@ -169,6 +218,59 @@ impl Peer {
         self.table.claims.get(group.index()).copied().unwrap_or_default()
     }
 
+    /// Whether it votes for itself for `group`: asks or holds.
+    pub(crate) fn asks(&self, group: GroupId) -> bool {
+        let claim = self.claim(group);
+        claim.epoch != 0 && claim.candidate == self.id.raw()
+    }
+
+    /// Whether it has just started, and is waited for.
+    pub(crate) const fn is_joining(&self) -> bool {
+        self.is_alive() && matches!(self.life, NodeState::Joining) && !self.grace_over
+    }
+
+    /// Whether its present life has ever counted.
+    pub(crate) const fn is_counted(&self) -> bool {
+        self.counts_at.is_some() && self.reborn_at.is_none()
+    }
+
+    /// Whether its newest reading, which is also what the next acks are made of, finds it silent for longer than a voter waits.
+    pub(crate) fn is_dead_now(&self, slew: Slew) -> bool {
+        match self.newest() {
+            Some(at) => self.read_at > at.after(slew.wait(self.deadtime)),
+            None => self.state == PeerState::Dead,
+        }
+    }
+
+    /// Whether its last words were that it goes, and it claims nothing.
+    pub(crate) fn has_left(&self) -> bool {
+        let claims = self.table.claims.iter();
+        self.life == NodeState::Leaving
+            && !self.is_alive()
+            && self.table_is_known()
+            && claims.clone().all(|claim| claim.epoch == 0 || claim.candidate != self.id.raw())
+    }
+
+    /// Our heartbeat that its newest frame that counts acked.
+    pub(crate) const fn acked(&self) -> Option<u64> {
+        self.acked
+    }
+
+    /// Its number of the vote configuration.
+    pub(crate) const fn number(&self) -> u16 {
+        self.number
+    }
+
+    /// Whether it is here and says that decisions are suspended.
+    pub(crate) const fn is_in_maintenance(&self) -> bool {
+        self.maintenance && self.is_alive()
+    }
+
+    /// Whom it holds dead, by its newest frame that counts.
+    pub(crate) const fn holds_dead(&self) -> NodeSet {
+        self.holds_dead
+    }
+
     /// The version of our table that it knows, 0 for none.
     pub(crate) const fn knows_mine(&self) -> u32 {
         self.knows_mine
@@ -201,16 +303,19 @@ impl Peer {
                 self.begin_life(&reading.beat, now, out);
                 let was_there = self.is_alive() || self.state == PeerState::Leaving;
                 self.reborn_at = was_there.then_some(reading.heard_at.min(reading.read_at));
-                news = News { changed: true, greet: true, ..news };
+                news = News { changed: true, greet: true, reborn: true, ..news };
             }
-            // Two frames may bear one stamp: the number tells that there was another.
+            // *What counts*: (incarnation, sequence) above everything heard before, by this process or the one before it: the
+            // kernel's window may be younger, and take an old frame for the newest.
             let is_newer = news.greet || reading.beat.seq > self.seq;
             self.seq = self.seq.max(reading.beat.seq);
             self.accepted = reading.accepted;
             // What was stamped before our start cannot have acknowledged this life of ours.
             if let Some(at) = reading.counts_at.filter(|at| *at >= rules.started_at)
-                && self.counts_at.is_none_or(|before| at > before || (is_newer && at == before))
+                && is_newer
+                && self.counts_at.is_none_or(|before| at >= before)
             {
+                news.counted = true;
                 self.count(at, &reading.beat, rules, &mut news);
                 self.hear(at, rules, now, &mut news, out);
             }
@@ -269,8 +374,11 @@ impl Peer {
         self.life = NodeState::Joining;
         self.grace_until = Instant::NEVER;
         self.grace_over = false;
-        self.table = Table { known: 0, current: beat.votes_version, claims: NO_CLAIMS };
+        if !self.mutated.is(Mutation::VersionsWithoutIncarnation) {
+            self.table = Table { known: 0, current: beat.votes_version, claims: NO_CLAIMS };
+        }
         self.knows_mine = 0;
+        self.acked = None;
         self.links.iter_mut().for_each(Link::restart);
     }
 
@@ -288,10 +396,16 @@ impl Peer {
             NodeState::Up | NodeState::Standby | NodeState::Leaving => self.grace_until = Instant::NEVER,
         }
         if let Some(ack) = beat.ack_of(rules.me)
-            && ack.incarnation == rules.incarnation
+            && (ack.incarnation == rules.incarnation || self.mutated.is(Mutation::AcksWithoutIncarnation))
         {
             self.knows_mine = ack.table;
+            self.acked = Some(ack.seq);
         }
+        let maintenance = beat.flags & Beat::MAINTENANCE != 0;
+        let holds_dead = beat.view.unwrap_or_default();
+        news.changed |=
+            (self.number, self.maintenance, self.holds_dead) != (beat.vote_number, maintenance, holds_dead);
+        (self.number, self.maintenance, self.holds_dead) = (beat.vote_number, maintenance, holds_dead);
         if self.table.current != beat.votes_version {
             self.table.current = beat.votes_version;
             news.changed = true;

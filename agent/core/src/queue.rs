@@ -12,11 +12,11 @@ use crate::time::Instant;
 /// Most actions of one call that belong to a peer: two changes of state, a restart, and one change for each link.
 const PER_PEER: usize = 3 + MAX_LINKS;
 /// Most actions of one call that belong to a group itself: changes of its state and owner.
-const PER_GROUP: usize = 8;
+const PER_GROUP: usize = 24;
 /// Most actions of one call that belong to a resource: an effect, a failure, an announcement, and the reverse effect.
 const PER_RESOURCE: usize = 4;
 /// Send, watchdog, quorum, lateness, finished, with room.
-const PER_NODE: usize = 16;
+const PER_NODE: usize = 16 + 2 * crate::command::PENDING_MAX;
 
 /// Actions in the order in which they were decided.
 #[derive(Debug)]

@@ -163,17 +163,29 @@ pub(crate) struct Resource {
     /// The number of the newest effect.
     attempt: u32,
     repair_at: Instant,
+    /// Somebody removed it while nothing may be repaired.
+    missing: bool,
 }
 
 impl Resource {
     /// One that is not here.
     pub(crate) const fn new() -> Self {
-        Self { state: State::Released, attempt: 0, repair_at: Instant::ZERO }
+        Self { state: State::Released, attempt: 0, repair_at: Instant::ZERO, missing: false }
     }
 
     /// Its state.
     pub(crate) const fn state(&self) -> State {
         self.state
+    }
+
+    /// Somebody removed it, and it is not to be repaired now.
+    pub(crate) fn note_missing(&mut self) {
+        self.missing = self.state == State::Held;
+    }
+
+    /// Whether it is to be repaired since [`Resource::note_missing`]; once.
+    pub(crate) fn take_missing(&mut self) -> bool {
+        core::mem::take(&mut self.missing) && self.state == State::Held
     }
 
     /// Feeds `input`; the effect to emit, with its number.

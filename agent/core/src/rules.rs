@@ -7,6 +7,7 @@ use agent_common::ids::MAX_LINKS;
 
 use crate::config::Config;
 use crate::link::LinkRules;
+use crate::mutation::Mutated;
 use crate::time::Instant;
 
 /// The local rules by which peers are judged.
@@ -24,6 +25,8 @@ pub(crate) struct Rules {
     pub(crate) started_at: Instant,
     /// Until then a peer that was never heard is unknown.
     pub(crate) unknown_until: Instant,
+    /// A rule that a test broke.
+    pub(crate) mutated: Mutated,
     /// Configured links.
     pub(crate) links: usize,
     /// By link id.
@@ -51,6 +54,7 @@ impl Rules {
             initdead: timing.initdead,
             started_at: now,
             unknown_until: now.after(timing.initdead),
+            mutated: config.mutated,
             links: config.links.len().min(MAX_LINKS),
             link,
         }

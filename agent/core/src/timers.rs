@@ -17,11 +17,14 @@ pub(crate) enum Timer {
     Groups,
     /// The bound of an orderly leave.
     Leave,
+    /// A change of the voters comes into force, or a command is given up.
+    Votes,
 }
 
 impl Timer {
     /// All of them.
-    pub(crate) const ALL: [Self; 5] = [Self::Review, Self::Send, Self::Peers, Self::Groups, Self::Leave];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Review, Self::Send, Self::Peers, Self::Groups, Self::Leave, Self::Votes];
 }
 
 /// Lateness below this is nobody's business (or below a keepalive, if that is more).

@@ -9,7 +9,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::time::Duration;
 
-use agent_common::{Ack, Claim, NodeState};
+use agent_common::{Ack, Beat, Claim, NodeState};
 use agent_core::{Action, Event, Failure, Instant, Node, Reading, ResourceRef, Snapshot};
 use common::{config, id};
 
@@ -85,6 +85,16 @@ fn drain(
     }
 }
 
+/// Votes for whatever `mine` asks for.
+fn vote(theirs: &mut Beat, mine: &Beat) {
+    for (row, ask) in theirs.claims.iter_mut().zip(&mine.claims) {
+        if ask.epoch != 0 && ask.candidate == 0 && row.epoch != ask.epoch {
+            *row = Claim { epoch: ask.epoch, candidate: 0, flags: row.flags & Claim::WANT };
+            theirs.votes_version += 1;
+        }
+    }
+}
+
 #[test]
 fn nothing_is_allocated_after_new() {
     let mut config = config(NODES, GROUPS, 2, true);
@@ -115,10 +125,11 @@ fn nothing_is_allocated_after_new() {
                 slot.beat.seq += 1;
                 slot.beat.state = NodeState::Up;
                 slot.beat.deadtime_us = 50_000;
-                slot.beat.votes_version = 1;
+                slot.beat.votes_version = slot.beat.votes_version.max(1);
                 slot.beat.has_claims = true;
                 slot.beat.acked.insert(id(0));
-                slot.beat.acks[0] = Ack { incarnation: 100, seq: step, table: 1 };
+                slot.beat.acks[0] = Ack { incarnation: 100, seq: node.outgoing().seq, table: 1 };
+                vote(&mut slot.beat, node.outgoing());
                 slot.links[0].at = Some(now);
                 slot.links[0].seq = slot.beat.seq;
                 slot.links[0].frames += 1;

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use agent_common::{Ack, Claim, GroupId, LinkId, NodeState};
+use agent_core::config::GateKind;
 use agent_core::{
     Action, Change, Event, Failure, Instant, LinkReading, Node, Operator, PeerState, Reading, ResourceRef,
     Snapshot,
@@ -52,6 +53,8 @@ enum Op {
     Link { link: u8, up: bool },
     /// The operator wants the node to go.
     Leave,
+    /// The operator wants something else.
+    Order { ticket: u8, what: u8 },
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -71,6 +74,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (0..GROUPS, 0..RESOURCES, any::<bool>())
             .prop_map(|(group, index, found)| Op::Meddle { group, index, found }),
         1 => (0..2_u8, any::<bool>()).prop_map(|(link, up)| Op::Link { link, up }),
+        1 => (any::<u8>(), any::<u8>()).prop_map(|(ticket, what)| Op::Order { ticket, what }),
         1 => prop::bool::weighted(0.1).prop_map(|leave| if leave { Op::Leave } else { Op::Round }),
     ]
 }
@@ -96,11 +100,16 @@ struct Lab {
     may_be_here: BTreeMap<ResourceRef, bool>,
     seq: u64,
     finished: bool,
+    gate: GateKind,
+    /// Expiries as last written.
+    gates: BTreeMap<GroupId, Instant>,
     log: Vec<Action>,
 }
 
 impl Lab {
-    fn new(auto_failback: bool) -> Self {
+    fn new(auto_failback: bool, gate: GateKind) -> Self {
+        let mut config = config(NODES, GROUPS, RESOURCES, auto_failback);
+        config.gate = gate;
         let slots = (0..NODES).map(|raw| {
             let mut slot = Reading::silent(id(raw), START);
             slot.beat.incarnation = 7;
@@ -109,7 +118,7 @@ impl Lab {
         });
         let known = Known { counts: None, incarnation: 7, deadtime: INITDEAD, read_at: START };
         Self {
-            node: Node::new(&config(NODES, GROUPS, RESOURCES, auto_failback), START),
+            node: Node::new(&config, START),
             now: START,
             slots: slots.collect(),
             known: vec![known; usize::from(NODES)],
@@ -117,6 +126,8 @@ impl Lab {
             may_be_here: BTreeMap::new(),
             seq: 0,
             finished: false,
+            gate,
+            gates: BTreeMap::new(),
             log: Vec::new(),
         }
     }
@@ -131,6 +142,14 @@ impl Lab {
                         Claim { epoch: u64::from(epoch) << 8 | u64::from(peer), candidate: peer, flags };
                     beat.claims[usize::from(group)] = claim;
                     beat.votes_version += 1;
+                }
+                // Most of them vote for what this node asks for.
+                for (row, ask) in beat.claims.iter_mut().zip(&self.node.outgoing().claims) {
+                    let free = row.candidate != peer || row.epoch == 0;
+                    if table && free && ask.epoch != 0 && ask.candidate == 0 && row.epoch != ask.epoch {
+                        *row = Claim { epoch: ask.epoch, candidate: 0, flags: row.flags };
+                        beat.votes_version += 1;
+                    }
                 }
                 beat.has_claims = table;
             }
@@ -150,6 +169,18 @@ impl Lab {
             Op::Link { link, up } => {
                 let link = LinkId::new(link).unwrap();
                 self.feed(if up { Event::Carrier { link, up } } else { Event::SendFailed { link } });
+            }
+            Op::Order { ticket, what } => {
+                let group = GroupId::new(what / 8 % 3);
+                let group = group.filter(|group| group.raw() < 2);
+                let what = match what % 8 {
+                    0 | 1 => Operator::Standby(group),
+                    2 | 3 => Operator::Takeover(group),
+                    4 => Operator::Pause,
+                    5 => Operator::Maintenance(true),
+                    _ => Operator::Maintenance(false),
+                };
+                self.feed(Event::Operator { ticket: u32::from(ticket), what });
             }
             Op::Leave => self.feed(Event::Operator { ticket: 0, what: Operator::Leave }),
         }
@@ -279,8 +310,12 @@ impl Lab {
             }
             Action::Transition(transition) => self.check_change(&transition.what),
             Action::Finished => self.finished = true,
+            Action::Gate { group, expiry, .. } => {
+                let last_sent = Instant(self.node.outgoing().sent_ns);
+                assert!(expiry <= last_sent.max(self.now).after(INITDEAD), "beyond any deadtime");
+                self.gates.insert(group, expiry);
+            }
             Action::Announce { .. }
-            | Action::Gate { .. }
             | Action::SelfFence { .. }
             | Action::Fence { .. }
             | Action::Answer { .. }
@@ -320,11 +355,17 @@ impl Lab {
         }
     }
 
-    /// What may be here is claimed.
+    /// What may be here is claimed, or behind a gate that is shut; and a gate that is open has a claim behind it.
     fn check_claims(&self) {
         for (resource, here) in &self.may_be_here {
             let claimed = self.node.outgoing().claims[resource.group.index()].held();
-            assert!(claimed || !here, "{resource:?} is here and not claimed");
+            let open = self.gates.get(&resource.group).is_none_or(|expiry| *expiry > self.now);
+            let guarded = self.gate == GateKind::Kernel && !open;
+            assert!(claimed || guarded || !here, "{resource:?} is here and not claimed");
+        }
+        for (group, expiry) in &self.gates {
+            let claimed = self.node.outgoing().claims[group.index()].held();
+            assert!(claimed || self.finished || *expiry <= self.now, "{group:?} is open and not claimed");
         }
     }
 
@@ -335,8 +376,8 @@ impl Lab {
     }
 }
 
-fn run(ops: &[Op], auto_failback: bool) -> Vec<Action> {
-    let mut lab = Lab::new(auto_failback);
+fn run(ops: &[Op], auto_failback: bool, gate: GateKind) -> Vec<Action> {
+    let mut lab = Lab::new(auto_failback, gate);
     lab.round();
     ops.iter().for_each(|op| lab.step(op));
     lab.log
@@ -346,9 +387,14 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 192, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_history_keeps_the_invariants(ops in prop::collection::vec(op(), 1..300), failback: bool) {
-        let first = run(&ops, failback);
-        prop_assert!(first == run(&ops, failback), "the same events gave other actions");
+    fn every_history_keeps_the_invariants(
+        ops in prop::collection::vec(op(), 1..300),
+        failback: bool,
+        kernel: bool,
+    ) {
+        let gate = if kernel { GateKind::Kernel } else { GateKind::Userspace };
+        let first = run(&ops, failback, gate);
+        prop_assert!(first == run(&ops, failback, gate), "the same events gave other actions");
     }
 
     #[test]
@@ -433,7 +479,7 @@ fn the_histories_are_eventful() {
     let mut seen = BTreeMap::new();
     for _ in 0..100 {
         let ops = strategy.new_tree(&mut runner).unwrap().current();
-        for action in run(&ops, true) {
+        for action in run(&ops, true, GateKind::Kernel) {
             let name = match action {
                 Action::Acquire { .. } => "acquire",
                 Action::Release { .. } => "release",

@@ -9,8 +9,9 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use agent_common::maps::{COUNTERS, Counter};
+use agent_common::maps::{COUNTERS, Counter, Direction};
 use agent_common::{GroupId, LinkId, NodeId, Reject};
+use agent_core::config::GateKind;
 use agent_core::{
     Change, GroupState, GroupView, Instant, LinkState, NodeView, PeerState, ResourceRef, Snapshot, Transition,
 };
@@ -462,7 +463,7 @@ fn every_change_is_an_event_of_the_interface() {
     let silent = Duration::from_micros(51_234);
     let deadtime = Duration::from_millis(50);
     let mut tell = |what| {
-        let event = teller.tell(&Note::Transition(Transition { at: Instant(9), what }));
+        let event = teller.tell(&Note::Transition(Transition { at: Instant(9), what })).remove(0);
         let json = event.to_json();
         assert_eq!(serde_json::from_str::<Event>(&json).unwrap(), event);
         assert!(!event.to_text().contains('\n'));
@@ -504,7 +505,7 @@ fn a_planned_leave_wakes_nobody() {
     let (peer, link) = (NodeId::new(1).unwrap(), LinkId::new(0).unwrap());
     let (silent, deadtime) = (Duration::ZERO, Duration::ZERO);
     let mut weigh = |what| {
-        let event = teller.tell(&Note::Transition(Transition { at: Instant(1), what }));
+        let event = teller.tell(&Note::Transition(Transition { at: Instant(1), what })).remove(0);
         teller.weight(&event)
     };
     let change = |from, to| Change::Peer { peer, from, to, silent, deadtime };

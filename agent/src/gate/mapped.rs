@@ -160,6 +160,8 @@ mod tests {
         let looked = std::thread::scope(|scope| {
             let stop = &stop;
             let reader = scope.spawn(move || {
+                // The whole, which may change threads, and not the pointer in it.
+                let kernel = kernel;
                 let place = kernel.0.of(group(0));
                 let (mut looked, mut open) = (0u64, 0u64);
                 while !stop.load(Ordering::Relaxed) {

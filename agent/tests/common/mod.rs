@@ -50,7 +50,7 @@ fn settings(me: u8, port: u16) -> Settings {
             warntime: Duration::from_millis(100),
             initdead: Duration::from_secs(10),
         },
-        quorum: Quorum { policy: Policy::TwoNode(TieBreak::Always), number: 1 },
+        quorum: Quorum { policy: Policy::TwoNode(TieBreak::Always), number: 1, change: None },
         vote_change: None,
         links: vec![LinkSettings {
             id: LinkId::new(0).unwrap(),
@@ -71,6 +71,7 @@ fn settings(me: u8, port: u16) -> Settings {
         key_file: "unused".into(),
         control_socket: "unused".into(),
         metrics_listen: None,
+        watchdog: None,
         runtime: RuntimeSettings {
             realtime: false,
             scheduling: Scheduling::Auto,
@@ -108,6 +109,9 @@ fn core_config(settings: &Settings, incarnation: u64) -> Config {
                 resources: u8::try_from(group.addresses.len()).unwrap(),
             })
             .collect(),
+        start: agent_core::config::Start::Fresh,
+        gate: agent_core::config::GateKind::Userspace,
+        mutated: agent_core::config::Mutated::default(),
     }
 }
 
@@ -164,6 +168,8 @@ pub(crate) fn agent(me: u8, incarnation: u64, port: u16) -> Agent {
         paths,
         sender: Sender::new(settings.cluster_id, 2_000, &keyring),
         queues,
+        gates: None,
+        watchdog: None,
         stats: Arc::clone(&stats),
     };
     Agent { rt: Rt::new(parts).unwrap(), stats, jobs, notes, _others: (outcomes_in, commands_in, shown) }

@@ -4,7 +4,7 @@ use agent_common::{GroupId, NodeId};
 use agent_core::Operator;
 use agent_core::config::VoteChange;
 
-use super::machine::Next;
+use super::machine::{Message, Next};
 use super::mutation::Broken;
 use super::plan::{self, Kind, MS, nanos};
 use super::queue::Due;
@@ -146,6 +146,7 @@ impl World {
         (0..usize::from(self.plan.groups)).for_each(|group| {
             self.oracle.settle(&self.machines[index], group, self.now);
         });
+        self.oracle.power_off(&self.machines[index]);
         let mut machine = self.boot(node, self.machines[index].votes);
         let old = &self.machines[index];
         (machine.disk, machine.life, machine.deadtime_us) = (old.disk, old.life, old.deadtime_us);
@@ -238,17 +239,54 @@ impl World {
         };
         let machine = &mut self.machines[usize::from(node)];
         machine.command(what);
-        if let Some(agent) = machine.agent.as_mut() {
-            agent.stood_by |= matches!(what, Operator::Standby(_) | Operator::Leave);
-            agent.in_maintenance |= what == Operator::Maintenance(true);
+        if machine.agent.is_some() {
+            machine.stood_by |= matches!(what, Operator::Standby(_) | Operator::Leave);
+            machine.in_maintenance |= what == Operator::Maintenance(true);
             self.note(|| format!("node {node}: operator wants {what:?}"));
             self.wake(node);
         }
     }
 
-    /// A clock goes faster or slower from now on.
+    /// A clock goes faster or slower from now on; or it is slewed for a while, and the agent knows before it begins.
     fn drift(&mut self, node: u8) {
-        let ppm = plan::ppm(&mut self.rng);
+        let machine = &mut self.machines[usize::from(node)];
+        if machine.slewed == 0 && machine.agent.is_some() && self.rng.chance(300) {
+            let ppm = 501 + self.rng.below(83_333).cast_signed();
+            let ppm = if self.rng.chance(500) { ppm } else { -ppm };
+            self.machines[usize::from(node)].tell(Message::Slew { ppm });
+            self.wake(node);
+        } else if machine.slewed == 0 {
+            let ppm = plan::ppm(&mut self.rng);
+            self.set_rate(node, ppm);
+        }
+    }
+
+    /// The agent has been told: the slewing begins.
+    pub(super) fn slew(&mut self, node: u8, ppm: i64) {
+        if self.is_calm || self.machines[usize::from(node)].slewed == ppm {
+            return;
+        }
+        self.machines[usize::from(node)].slewed = ppm;
+        if ppm != 0 {
+            self.oracle.slewed(node, ppm);
+            self.set_rate(node, ppm);
+            let span = self.deadtimes(12);
+            self.queue.plan(self.now + 1 + span, Due::Unslew { node });
+        }
+    }
+
+    /// The slewing is over, and then the agent is told.
+    pub(super) fn unslew(&mut self, node: u8) {
+        let ppm = self.plan.ppm[usize::from(node)];
+        if std::mem::take(&mut self.machines[usize::from(node)].slewed) != 0 {
+            self.oracle.slewed(node, 0);
+            self.set_rate(node, ppm);
+            self.machines[usize::from(node)].tell(Message::Slew { ppm: 0 });
+            self.wake(node);
+        }
+    }
+
+    fn set_rate(&mut self, node: u8, ppm: i64) {
         let (index, now) = (usize::from(node), self.now);
         (0..usize::from(self.plan.groups)).for_each(|group| {
             self.oracle.settle(&self.machines[index], group, now);

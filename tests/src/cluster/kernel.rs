@@ -103,12 +103,14 @@ impl Kernel {
     }
 
     /// New maps of slots and windows: what an agent finds that loads the program anew. The gates stay. What truly counts
-    /// begins anew `with_truth`: where the agent has lost its memory.
+    /// begins anew `with_truth`: where the agent has lost its memory; else only what was heard goes with the maps.
     pub(super) fn forget(&mut self, with_truth: bool) {
         let truths: [Truth; NODES] =
             std::array::from_fn(|node| self.peers.get(node).map_or_else(Truth::default, |peer| peer.truth));
-        let truth =
-            |node: agent_common::NodeId| if with_truth { Truth::default() } else { truths[node.index()] };
+        let truth = |node: agent_common::NodeId| {
+            let kept = Truth { counts: None, heard: None, ..truths[node.index()] };
+            if with_truth { Truth::default() } else { kept }
+        };
         let peer = |node| Peer {
             incarnation: 0,
             top: 0,
@@ -246,6 +248,9 @@ impl Peer {
 
 impl Truth {
     fn hear(&mut self, packet: &Packet, ours: u64, me: u8, stamp: Instant) {
+        if packet.incarnation < self.incarnation {
+            return;
+        }
         if packet.incarnation > self.incarnation {
             *self = Self { incarnation: packet.incarnation, heard: self.heard, ..Self::default() };
         }

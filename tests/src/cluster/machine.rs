@@ -19,6 +19,8 @@ pub(super) enum Message {
     Bar { group: u8 },
     /// The operator wants something.
     Operator { ticket: u32, what: Operator },
+    /// The clock is being slewed, or no more.
+    Slew { ppm: i64 },
 }
 
 impl Message {
@@ -36,6 +38,7 @@ impl Message {
                 epoch: kernel.gates[usize::from(group)].bar,
             },
             Self::Operator { ticket, what } => Event::Operator { ticket, what },
+            Self::Slew { ppm } => Event::Slew { ppm: u32::try_from(ppm.unsigned_abs()).ok()? },
         })
     }
 }
@@ -71,9 +74,6 @@ pub(super) struct Agent {
     life_read: [(u64, Instant); NODES],
     /// The ticket of a pause that the operator asked for.
     pub(super) pausing: Option<u32>,
-    /// Somebody put a group on standby here.
-    pub(super) stood_by: bool,
-    pub(super) in_maintenance: bool,
 }
 
 impl Agent {
@@ -92,8 +92,6 @@ impl Agent {
             read_truth: [(None, None); NODES],
             life_read: [(0, Instant::ZERO); NODES],
             pausing: None,
-            stood_by: false,
-            in_maintenance: false,
         }
     }
 }
@@ -145,6 +143,12 @@ pub(super) struct Machine {
     /// The announced deadtime, as configured on this node.
     pub(super) deadtime_us: u64,
     pub(super) mutated: Mutated,
+    /// Somebody put a group on standby here, or told the node to leave.
+    pub(super) stood_by: bool,
+    /// Decisions are suspended.
+    pub(super) in_maintenance: bool,
+    /// By how much the clock is being slewed, parts per million.
+    pub(super) slewed: i64,
     /// Groups whose address is there.
     pub(super) addresses: [bool; GROUPS],
     tickets: u32,
@@ -168,6 +172,9 @@ impl Machine {
             votes,
             deadtime_us: 0,
             mutated,
+            stood_by: false,
+            in_maintenance: false,
+            slewed: 0,
             addresses: [false; GROUPS],
             tickets: 0,
         }

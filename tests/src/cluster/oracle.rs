@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use agent_common::Claim;
 use agent_core::{Instant, PeerState};
 
+use super::clock::Clock;
 use super::machine::Machine;
 use super::packet::{GROUPS, NODES, Packet};
 
@@ -120,26 +121,51 @@ impl Witness {
 #[derive(Clone, Debug, Default)]
 struct Sent {
     incarnation: u64,
-    /// Sequence number and until when (the sender's clock) what was promised for it holds.
-    log: Vec<(u64, u64)>,
+    /// Sequence number, until when (the sender's clock) what was promised for it holds, and by how much less it counts
+    /// that while its clock is slewed.
+    log: Vec<(u64, u64, u64)>,
     /// The newest number sent before a standstill of the clock ended.
     thawed: u64,
     deadtime: u64,
+    /// The clock by which it was sent, once its machine was switched off.
+    clock: Option<Clock>,
+    /// How fast the clock is slewed, parts per million.
+    slewed: u64,
 }
 
 impl Sent {
     fn push(&mut self, packet: &Packet) {
-        if packet.incarnation != self.incarnation {
-            *self = Self { incarnation: packet.incarnation, ..Self::default() };
+        let is_again = self.log.last().is_some_and(|last| packet.seq <= last.0);
+        if packet.incarnation != self.incarnation || is_again {
+            *self = Self { incarnation: packet.incarnation, slewed: self.slewed, ..Self::default() };
         }
         self.deadtime = u64::from(packet.deadtime_us) * 1000;
         let until = packet.sent_ns + self.deadtime - self.deadtime / 500;
         for earlier in self.log.iter_mut().rev().take_while(|earlier| earlier.1 > until) {
             earlier.1 = until;
         }
-        self.log.push((packet.seq, until));
+        self.log.push((packet.seq, until, self.less()));
     }
 
+    /// The part of a deadtime that the sender gives away while its clock is slewed.
+    fn less(&self) -> u64 {
+        self.deadtime * 2 * self.slewed / 1_000_000
+    }
+
+    /// The sender's clock begins to be slewed, or ends.
+    fn slew(&mut self, ppm: u64) {
+        self.slewed = ppm;
+        let less = self.less();
+        self.log.iter_mut().for_each(|sent| sent.2 = sent.2.max(less));
+    }
+
+    /// Until when the sender itself counts on it.
+    fn counted_until(&self, seq: u64) -> u64 {
+        let place = self.log.partition_point(|sent| sent.0 < seq);
+        self.log.get(place).map_or(0, |sent| sent.1.saturating_sub(sent.2))
+    }
+
+    /// Until when it is promised.
     fn until(&self, seq: u64) -> u64 {
         let place = self.log.partition_point(|sent| sent.0 < seq);
         self.log.get(place).map_or(0, |sent| sent.1)
@@ -276,11 +302,12 @@ impl Oracle {
         let candidate = usize::from(packet.claims[group].candidate);
         for other in (0..self.nodes).filter(|other| *other != candidate && *other != me) {
             let promise = self.promises[me][group][other];
-            if promise.by == 0 || !self.binds(promise, me, other, group) || !self.one_server {
+            let is_checked = self.one_server && promise.by != 0 && !machines[other].is_frozen;
+            if !is_checked || !self.binds(promise, me, other, group) {
                 continue;
             }
-            let until = self.sent[other].until(promise.seq);
-            let local = machines[other].clock.at(now);
+            let until = self.sent[other].counted_until(promise.seq);
+            let local = self.sent[other].clock.unwrap_or(machines[other].clock).at(now);
             if local.0 < until {
                 let text = format!(
                     "node {me} votes for {candidate} in group {group}, {} us before its promise to {other} ends \
@@ -397,6 +424,16 @@ impl Oracle {
             return Err(Violation { at: now, invariant: Invariant::Reason, text });
         }
         Ok(())
+    }
+
+    /// The clock of `node` is slewed by `ppm` from now on, and its agent knows.
+    pub(super) fn slewed(&mut self, node: u8, ppm: i64) {
+        self.sent[usize::from(node)].slew(ppm.unsigned_abs());
+    }
+
+    /// A machine loses its power, and with it the clock by which its promises were counted.
+    pub(super) fn power_off(&mut self, machine: &Machine) {
+        self.sent[usize::from(machine.id)].clock.get_or_insert(machine.clock);
     }
 
     /// A machine whose clock stood still goes on: its gates may overlap for as long as what it was promised holds.

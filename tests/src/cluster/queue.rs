@@ -77,6 +77,11 @@ pub(super) enum Due {
         /// Which machine.
         node: u8,
     },
+    /// The slewing of a clock ends.
+    Unslew {
+        /// Of which machine.
+        node: u8,
+    },
     /// Something breaks.
     Fault,
     /// The network heals.
@@ -99,6 +104,7 @@ impl Due {
             | Self::Start { node, .. }
             | Self::Reload { node } => Some(node),
             Self::Frame { .. }
+            | Self::Unslew { .. }
             | Self::Thaw { .. }
             | Self::Fault
             | Self::Heal

@@ -2,7 +2,7 @@
 
 use agent_core::{Operator, PeerState, Snapshot};
 
-use super::machine::Message;
+use super::machine::{Message, Next};
 use super::net::Path;
 use super::oracle::Invariant;
 use super::packet::GROUPS;
@@ -53,6 +53,7 @@ impl World {
     /// Every fault ends now.
     fn calm_down(&mut self) {
         self.is_calm = true;
+        (self.plan.late, self.plan.interrupted) = (0, 0);
         self.note(|| "all faults end".to_owned());
         let keepalive = nanos(self.plan.timing.keepalive);
         let quiet = Path {
@@ -67,6 +68,7 @@ impl World {
             if self.machines[usize::from(node)].is_frozen {
                 self.thaw(node);
             }
+            self.unslew(node);
             self.repair(node);
         }
         let rounds = if self.plan.kind == Kind::Voters { 3 } else { 1 };
@@ -93,10 +95,19 @@ impl World {
     /// An agent that does not run, or was told by people to do nothing, starts.
     fn repair(&mut self, node: u8) {
         let index = usize::from(node);
-        let Some(agent) = self.machines[index].agent.as_mut() else { return self.start(node) };
+        let Some(agent) = self.machines[index].agent.as_mut() else {
+            let is_told = self.machines[index].stood_by || self.machines[index].in_maintenance;
+            if is_told {
+                self.machines[index].next = Next::Fresh;
+            }
+            return self.start(node);
+        };
         agent.pausing = None;
-        let (is_paused, in_maintenance) = (agent.is_paused, agent.in_maintenance);
-        if agent.stood_by {
+        let is_paused = agent.is_paused;
+        let machine = &self.machines[index];
+        let in_maintenance = machine.in_maintenance;
+        if machine.stood_by {
+            self.machines[index].next = Next::Fresh;
             self.kill(node);
             return self.start(node);
         }

@@ -169,6 +169,7 @@ impl World {
             Due::Read { .. } | Due::Act { .. } | Due::Effect { .. } | Due::Resume { .. } => {}
             Due::Thaw { node } => self.thaw(node),
             Due::Reload { node } => self.reload(node),
+            Due::Unslew { node } => self.unslew(node),
             Due::Fault => self.fault(),
             Due::Heal => self.net.heal(),
             Due::Replay => self.replay(),
@@ -270,6 +271,11 @@ impl World {
             };
             agent.node.handle(event, local);
             self.drain(node, local);
+            if let Message::Slew { ppm } = message
+                && !self.slow
+            {
+                self.slew(node, ppm);
+            }
         }
         for peer in (0..self.machines.len()).filter(|peer| *peer != index) {
             let machine = &mut self.machines[index];
@@ -544,6 +550,7 @@ impl World {
         }
         config.incarnation = machine.disk;
         if !is_carried {
+            (machine.stood_by, machine.in_maintenance) = (false, false);
             machine.addresses = [false; GROUPS];
             machine.kernel.forget(true);
         } else if forgets {
@@ -552,6 +559,9 @@ impl World {
         machine.kernel.ours = machine.disk;
         machine.kernel.nodes = (1 << machine.votes.listed) - 1;
         let mut agent = Agent::new(Node::new(&config, local));
+        if machine.slewed != 0 {
+            agent.inbox.push(Message::Slew { ppm: machine.slewed });
+        }
         for group in (0..self.plan.groups).filter(|group| machine.kernel.gates[usize::from(*group)].bar != 0) {
             agent.inbox.push(Message::Bar { group });
         }

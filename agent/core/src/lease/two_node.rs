@@ -1,0 +1,108 @@
+//! Two nodes without a witness (design: Two nodes without a witness): no I1 under partition, and the configuration says so.
+//!
+//! The lease is a dead-man's switch: last own heartbeat *sent* + deadtime x (1 - margin). While the peer is heard, its vote
+//! decides as with any majority. Takeover from a dead peer needs what the configuration names: a successful fence
+//! (`fence`: only the taker fences, never the holder), a reachable ping group (`ping`), or nothing (`always`). A peer that
+//! left in order and claims nothing needs none of them. On healing the higher *held* epoch stays.
+
+use core::time::Duration;
+
+use crate::config::TieBreak;
+use crate::time::Instant;
+
+/// Pause between two tries of fencing.
+pub(crate) const FENCE_PAUSE: Duration = Duration::from_secs(1);
+
+/// What the tie-break has said.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TwoNode {
+    tie_break: TieBreak,
+    /// The peer was fenced and not heard since.
+    fenced: bool,
+    /// A fence is under way, or failed: not again before.
+    fence_at: Instant,
+    fence_is_open: bool,
+    /// When the request was sent that the ping group answered last.
+    reached: Option<Instant>,
+}
+
+/// How the peer stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Other {
+    /// Heard: its vote decides.
+    Heard,
+    /// It left in order, and claims nothing.
+    Left,
+    /// Silent for its deadtime.
+    Dead,
+}
+
+impl TwoNode {
+    /// Nothing said yet.
+    pub(crate) const fn new(tie_break: TieBreak) -> Self {
+        Self { tie_break, fenced: false, fence_at: Instant::ZERO, fence_is_open: false, reached: None }
+    }
+
+    /// A fence ended.
+    pub(crate) fn fenced(&mut self, done: bool, now: Instant) {
+        self.fenced |= done && self.fence_is_open;
+        self.fence_is_open = false;
+        self.fence_at = now.after(FENCE_PAUSE);
+    }
+
+    /// The peer is heard: an earlier fence says nothing any more.
+    pub(crate) const fn heard(&mut self) {
+        self.fenced = false;
+    }
+
+    /// The ping group answered a request sent then, or not at all.
+    pub(crate) const fn pinged(&mut self, reached: Option<Instant>) {
+        self.reached = reached;
+    }
+
+    /// Whether a fence is to be ordered now; it is taken as ordered.
+    pub(crate) fn order_fence(&mut self, now: Instant) -> bool {
+        let due =
+            self.tie_break == TieBreak::Fence && !self.fenced && !self.fence_is_open && now >= self.fence_at;
+        self.fence_is_open |= due;
+        due
+    }
+
+    /// When a fence may be ordered again.
+    pub(crate) const fn wake(&self) -> Instant {
+        match self.tie_break {
+            TieBreak::Fence if !self.fence_is_open => self.fence_at,
+            TieBreak::Fence | TieBreak::Ping | TieBreak::Always => Instant::NEVER,
+        }
+    }
+
+    /// Whether a group may be taken from a peer that stands like this.
+    pub(crate) fn may_take(&self, other: Other, deadtime: Duration, now: Instant) -> bool {
+        match other {
+            Other::Heard => false,
+            Other::Left => true,
+            Other::Dead => match self.tie_break {
+                TieBreak::Always => true,
+                TieBreak::Fence => self.fenced,
+                TieBreak::Ping => self.reached.is_some_and(|at| at.after(deadtime) > now),
+            },
+        }
+    }
+
+    /// The lease: `sent_until` is the end of the newest own heartbeat, `acked_until` the end of the newest one that the peer
+    /// acked. With `ping` the lesser of the first and of what shows that the rest of the world is there: the ping
+    /// group's last reply + deadtime, or the peer itself.
+    pub(crate) fn lease(&self, sent_until: Instant, acked_until: Instant, span: Duration) -> Instant {
+        match self.tie_break {
+            TieBreak::Always | TieBreak::Fence => sent_until,
+            TieBreak::Ping => {
+                let reached = self.reached.map_or(Instant::ZERO, |at| at.after(span));
+                sent_until.min(reached.max(acked_until))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "two_node_tests.rs"]
+mod tests;
