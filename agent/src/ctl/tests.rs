@@ -428,7 +428,9 @@ fn metrics_are_served_and_others_are_turned_away() {
             while let Some(ask) = asked.recv().await {
                 match ask {
                     hub::Ask::Metrics(reply) => reply.send("# EOF\n".to_owned()).unwrap(),
-                    hub::Ask::Status(_) | hub::Ask::Events { .. } => panic!("not asked for"),
+                    hub::Ask::Status(_) | hub::Ask::Events { .. } | hub::Ask::Operate { .. } => {
+                        panic!("not asked for")
+                    }
                 }
             }
         });

@@ -67,7 +67,10 @@ fn the_model_counts_as_the_kernel_does() {
             assert_eq!((reading.counts_at, reading.heard_at.0), (counts, slot.heard_ns), "step {step}");
             assert_eq!(reading.accepted, slot.accepted);
             for (shown, link) in reading.links.iter().zip(&slot.links).take(MAX_LINKS) {
-                assert_eq!((shown.seq, shown.frames, shown.first_seq), (link.seq, link.frames, link.first_seq));
+                assert_eq!(
+                    (shown.seq, shown.frames, shown.first_seq),
+                    (link.seq, link.frames, link.first_seq)
+                );
             }
         }
         match taken {
@@ -77,5 +80,8 @@ fn the_model_counts_as_the_kernel_does() {
         }
         counted += u32::from(model.truth(1).counts.is_some());
     }
-    assert!(newest > 1000 && copies > 1000 && refused > 1000 && counted > 1000, "{newest} {copies} {refused}");
+    assert!(
+        newest > 1000 && copies > 1000 && refused > 1000 && counted > 1000,
+        "{newest} {copies} {refused}"
+    );
 }

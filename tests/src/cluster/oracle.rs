@@ -262,12 +262,17 @@ impl Oracle {
             let candidate = usize::from(claim.candidate);
             if candidate != me && candidate < self.nodes {
                 if machines[me].is_open(group, now) && self.one_server {
-                    let text = format!("node {me} votes for {candidate} with its own gate of group {group} open");
+                    let text =
+                        format!("node {me} votes for {candidate} with its own gate of group {group} open");
                     return Err(Violation { at: now, invariant: Invariant::Promise, text });
                 }
                 if let Some(ack) = packet.ack_of(claim.candidate) {
-                    let promise =
-                        Promise { by: packet.incarnation, to: ack.incarnation, seq: ack.seq, epoch: claim.epoch };
+                    let promise = Promise {
+                        by: packet.incarnation,
+                        to: ack.incarnation,
+                        seq: ack.seq,
+                        epoch: claim.epoch,
+                    };
                     self.promises[me][group][candidate] = promise;
                 }
                 for other in (0..self.nodes).filter(|other| *other != candidate) {
@@ -378,7 +383,13 @@ impl Oracle {
         self.check_reason(me, group, gate.expiry, now)
     }
 
-    fn check_others(&mut self, me: usize, group: usize, machines: &[Machine], now: u64) -> Result<(), Violation> {
+    fn check_others(
+        &mut self,
+        me: usize,
+        group: usize,
+        machines: &[Machine],
+        now: u64,
+    ) -> Result<(), Violation> {
         for other in (0..self.nodes).filter(|other| *other != me) {
             if !machines[other].is_open(group, now) || !self.one_server {
                 continue;

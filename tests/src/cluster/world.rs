@@ -150,7 +150,9 @@ impl World {
             Due::Frame { to, link, packet, forged } => self.arrive(to, link, packet, forged),
             Due::Round { node, life, timer } => {
                 let is_due = |agent: &Agent| timer.is_none_or(|timer| agent.armed == timer);
-                if self.lives(node, life) && self.machines[usize::from(node)].agent.as_ref().is_some_and(is_due) {
+                if self.lives(node, life)
+                    && self.machines[usize::from(node)].agent.as_ref().is_some_and(is_due)
+                {
                     self.round(node);
                 }
             }
@@ -281,7 +283,8 @@ impl World {
             let machine = &mut self.machines[index];
             let Some(agent) = machine.agent.as_mut() else { return };
             let generation = machine.kernel.generation(peer as u8);
-            let deadline = agent_common::NodeId::new(peer as u8).and_then(|peer| agent.node.peer_deadline(peer));
+            let deadline =
+                agent_common::NodeId::new(peer as u8).and_then(|peer| agent.node.peer_deadline(peer));
             if agent.seen[peer] != generation || deadline.is_some_and(|at| at <= local) {
                 agent.seen[peer] = generation;
                 let truth = *machine.kernel.truth(peer as u8);
@@ -371,7 +374,9 @@ impl World {
             Step::Send { packet, links } => self.send(node, packet, links),
             Step::Other(action) => match action {
                 Action::Gate { group, epoch, expiry } => self.write_gate(node, group.index(), epoch, expiry),
-                Action::Acquire { resource, attempt } => self.plan_effect(node, resource.group.raw(), attempt, true),
+                Action::Acquire { resource, attempt } => {
+                    self.plan_effect(node, resource.group.raw(), attempt, true)
+                }
                 Action::Release { resource, attempt } => {
                     self.plan_effect(node, resource.group.raw(), attempt, false);
                 }
@@ -379,7 +384,8 @@ impl World {
                 Action::Finished => {
                     self.note(|| format!("node {node} has left"));
                     self.kill(node);
-                    let most = if self.is_calm { 1 } else { 3 * super::plan::nanos(self.plan.timing.initdead) };
+                    let most =
+                        if self.is_calm { 1 } else { 3 * super::plan::nanos(self.plan.timing.initdead) };
                     let wait = self.rng.below(most);
                     let life = self.machines[usize::from(node)].life;
                     self.queue.plan(self.now + wait, Due::Start { node, life });
@@ -436,7 +442,8 @@ impl World {
             for to in (0..self.plan.total()).filter(|to| *to != node) {
                 for delay in self.net.carry(node, to, link, &mut self.rng).into_iter().flatten() {
                     self.pool.share(index);
-                    self.queue.plan(self.now + 1 + delay, Due::Frame { to, link, packet: index, forged: false });
+                    self.queue
+                        .plan(self.now + 1 + delay, Due::Frame { to, link, packet: index, forged: false });
                 }
             }
         }
@@ -562,7 +569,8 @@ impl World {
         if machine.slewed != 0 {
             agent.inbox.push(Message::Slew { ppm: machine.slewed });
         }
-        for group in (0..self.plan.groups).filter(|group| machine.kernel.gates[usize::from(*group)].bar != 0) {
+        for group in (0..self.plan.groups).filter(|group| machine.kernel.gates[usize::from(*group)].bar != 0)
+        {
             agent.inbox.push(Message::Bar { group });
         }
         machine.agent = Some(agent);

@@ -20,6 +20,7 @@ pub mod inject;
 pub mod metrics;
 pub mod netns;
 pub mod network;
+pub mod observer;
 pub mod process;
 pub mod realtime;
 pub mod scratch;
