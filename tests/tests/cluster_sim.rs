@@ -7,7 +7,7 @@ use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 
 use agent_tests::cluster::campaign::{catch, run_all};
-use agent_tests::cluster::{Broken, run};
+use agent_tests::cluster::{Broken, How, run};
 
 /// Seeds that once found something.
 const FIXED: [u64; 8] = [1, 2, 3, 5, 8, 13, 21, 34];
@@ -21,7 +21,7 @@ fn threads() -> usize {
 #[test]
 fn fixed_seeds_hold_every_invariant() {
     for seed in FIXED {
-        let outcome = run(seed, None, false);
+        let outcome = run(seed, How::default());
         assert!(outcome.violation.is_none(), "cargo xtask sim --seed {seed}: {:?}", outcome.violation);
     }
 }
@@ -42,8 +42,9 @@ fn random_seeds_hold_every_invariant() {
 
 #[test]
 fn the_same_seed_gives_the_same_run() {
+    let traced = How { traced: true, ..How::default() };
     for seed in [4, 7] {
-        let (one, other) = (run(seed, None, true), run(seed, None, true));
+        let (one, other) = (run(seed, traced), run(seed, traced));
         assert_eq!((one.trace, one.events, one.witness), (other.trace, other.events, other.witness));
     }
 }
@@ -51,7 +52,7 @@ fn the_same_seed_gives_the_same_run() {
 #[test]
 fn a_gate_left_open_and_one_inherited_are_noticed() {
     for broken in [Broken::GateOpenAfterCrash, Broken::InheritedGateNotCapped] {
-        let caught = catch(broken, 200, 1, threads());
-        assert!(caught.by.is_some(), "{}", broken.text());
+        let how = How { broken: Some(broken), ..How::default() };
+        assert!(catch(how, 200, 1, threads()).is_some(), "{}", broken.text());
     }
 }

@@ -30,6 +30,8 @@ enum Name {
     Xdp,
     /// Nanoseconds that the gate adds, by packet
     Gate,
+    /// Nanoseconds of a heartbeat in the core, by the size of the cluster
+    Core,
     /// Failover over veth, stage by stage, beside other cluster software
     Failover,
 }
@@ -39,6 +41,7 @@ impl Name {
         match self {
             Self::Xdp => "bench-xdp",
             Self::Gate => "bench-gate",
+            Self::Core => "bench-core",
             Self::Failover => "bench-failover",
         }
     }
@@ -46,10 +49,13 @@ impl Name {
 
 /// `cargo xtask bench`. Ends as the benchmark: same process, same exit code.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
-    build_ebpf::build(workspace, &[])?;
     let benchmark = ("bench", args.name.binary());
     match args.name {
-        Name::Xdp | Name::Gate => build::release(workspace, &[benchmark])?,
+        Name::Core => {}
+        Name::Xdp | Name::Gate | Name::Failover => build_ebpf::build(workspace, &[])?,
+    }
+    match args.name {
+        Name::Xdp | Name::Gate | Name::Core => build::release(workspace, &[benchmark])?,
         Name::Failover => {
             setup::ensure(workspace, &[Need::NetTools])?;
             build::release(workspace, &[("xbeat", "xbeat"), benchmark])?;

@@ -79,6 +79,8 @@ pub struct CarriedPeer {
     pub seq: u64,
     /// Its newest stamp that counts.
     pub counts_at: Option<Instant>,
+    /// Whether its present life has ever counted.
+    pub is_counted: bool,
     /// Its announced deadtime, microseconds.
     pub deadtime_us: u32,
     /// Its number of the vote configuration.

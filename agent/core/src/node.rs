@@ -183,6 +183,13 @@ impl Node {
         self.outlived
     }
 
+    /// The number of the vote configuration that is in force here; `None` while this node may neither vote nor ask. Worth keeping:
+    /// a node that once got there may start with [`crate::config::Quorum::change`] `None`, since numbers never go back.
+    pub fn vote_number(&self) -> Option<u16> {
+        let voters = self.leases.voters();
+        voters.may_take_part().then(|| voters.number())
+    }
+
     /// The state that the next process goes on with. `None` unless [`Operator::Pause`] was answered with
     /// [`crate::Answer::Done`]; whoever takes it sends no further heartbeat of this node.
     pub fn carry(&self) -> Option<Carried> {

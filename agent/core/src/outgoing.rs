@@ -29,6 +29,8 @@ pub(crate) struct Words {
 #[derive(Clone, Debug)]
 pub(crate) struct Outgoing {
     beat: Beat,
+    /// Nothing was sent by this process: its first frame carries its asks, whoever seems to be there.
+    is_first: bool,
 }
 
 impl Outgoing {
@@ -42,7 +44,7 @@ impl Outgoing {
         if let Start::Carried(carried) = &config.start {
             (beat.seq, beat.votes_version) = (carried.seq, carried.votes_version.max(1));
         }
-        Self { beat }
+        Self { beat, is_first: true }
     }
 
     /// The number of the next heartbeat.
@@ -75,7 +77,7 @@ impl Outgoing {
         beat.vote_number = words.vote_number;
         beat.deadtime_us = micros(words.deadtime);
         beat.view = Some(view.dead);
-        beat.has_claims = false;
+        beat.has_claims = core::mem::take(&mut self.is_first);
         for peer in peers {
             if let (Some(ack), Some(slot)) = (peer.ack(), beat.acks.get_mut(peer.id().index())) {
                 *slot = ack;

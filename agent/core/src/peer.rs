@@ -98,6 +98,8 @@ pub(crate) struct Peer {
     accepted: u64,
     read_at: Instant,
     counts_at: Option<Instant>,
+    /// Whether its present life has ever counted.
+    is_counted: bool,
     /// The first sign of a life that does not count yet. A reading shows one life only: what the earlier one sent last
     /// may have counted and is gone from the slot, so that life is taken to have ended no earlier than this (I2).
     reborn_at: Option<Instant>,
@@ -137,6 +139,7 @@ impl Peer {
             accepted: 0,
             read_at: Instant::ZERO,
             counts_at: None,
+            is_counted: false,
             reborn_at: None,
             deadtime: rules.initdead,
             life: NodeState::Joining,
@@ -159,6 +162,7 @@ impl Peer {
     pub(crate) fn restore(&mut self, carried: &CarriedPeer) {
         (self.heard, self.incarnation, self.seq) = (true, carried.incarnation, carried.seq);
         (self.counts_at, self.number) = (carried.counts_at, carried.number);
+        self.is_counted = carried.is_counted;
         self.deadtime = Duration::from_micros(u64::from(carried.deadtime_us));
         self.state = if self.counts_at.is_some() { PeerState::Up } else { PeerState::Unknown };
         self.life = NodeState::Up;
@@ -176,6 +180,7 @@ impl Peer {
             incarnation: self.incarnation,
             seq: self.seq,
             counts_at: self.counts_at,
+            is_counted: self.is_counted,
             deadtime_us: u32::try_from(self.deadtime.as_micros()).unwrap_or(u32::MAX),
             number: self.number,
             table: self.table.known,
@@ -231,7 +236,7 @@ impl Peer {
 
     /// Whether its present life has ever counted.
     pub(crate) const fn is_counted(&self) -> bool {
-        self.counts_at.is_some() && self.reborn_at.is_none()
+        self.is_counted
     }
 
     /// Whether its newest reading, which is also what the next acks are made of, finds it silent for longer than a voter waits.
@@ -379,12 +384,14 @@ impl Peer {
         }
         self.knows_mine = 0;
         self.acked = None;
+        self.is_counted = false;
         self.links.iter_mut().for_each(Link::restart);
     }
 
     /// Takes the words of a frame that counts.
     fn count(&mut self, at: Instant, beat: &Beat, rules: &Rules, news: &mut News) {
         self.counts_at = Some(at);
+        self.is_counted = true;
         self.reborn_at = None;
         self.deadtime = Duration::from_micros(u64::from(beat.deadtime_us)).min(rules.initdead);
         if self.life != beat.state {

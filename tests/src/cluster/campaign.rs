@@ -4,9 +4,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use super::mutation::Broken;
 use super::oracle::{Invariant, Violation, Witness};
-use super::run::{Outcome, run};
+use super::run::{How, Outcome, run};
 
 /// The sum of many runs.
 #[derive(Clone, Debug, Default)]
@@ -74,7 +73,7 @@ pub fn run_all(first: u64, seeds: u64, threads: usize, ran: impl Fn(&Outcome) + 
                     if step >= seeds {
                         break;
                     }
-                    let outcome = run(first.wrapping_add(step), None, false);
+                    let outcome = run(first.wrapping_add(step), How::default());
                     ran(&outcome);
                     sum.add(&outcome);
                 }
@@ -89,22 +88,22 @@ pub fn run_all(first: u64, seeds: u64, threads: usize, ran: impl Fn(&Outcome) + 
     total
 }
 
-/// What became of one broken rule.
-#[derive(Clone, Debug)]
+/// The first seed that noticed a broken rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caught {
-    /// Which rule.
-    pub broken: Broken,
-    /// Seeds within which it had to be noticed.
-    pub budget: u64,
-    /// The first seed that noticed, counted from 1, and what was violated.
-    pub by: Option<(u64, Invariant, String)>,
+    /// Which seed, counted from 1.
+    pub seeds: u64,
+    /// What was violated.
+    pub invariant: Invariant,
+    /// Who and what.
+    pub text: String,
 }
 
-/// Looks for the first seed from `first` on that notices `broken`.
-pub fn catch(broken: Broken, budget: u64, first: u64, threads: usize) -> Caught {
+/// Looks for the first of `budget` seeds from `first` on that notices the broken rule of `how`, and that is clean without it.
+pub fn catch(how: How, budget: u64, first: u64, threads: usize) -> Option<Caught> {
     let next = AtomicU64::new(0);
     let found = AtomicBool::new(false);
-    let best: Mutex<Option<(u64, Invariant, String)>> = Mutex::new(None);
+    let best: Mutex<Option<Caught>> = Mutex::new(None);
     thread::scope(|scope| {
         for _ in 0..threads.max(1) {
             scope.spawn(|| {
@@ -113,18 +112,22 @@ pub fn catch(broken: Broken, budget: u64, first: u64, threads: usize) -> Caught 
                     if step >= budget {
                         break;
                     }
-                    let Some(violation) = run(first.wrapping_add(step), Some(broken), false).violation else {
-                        continue;
-                    };
+                    let Some(caught) = try_seed(first.wrapping_add(step), how, step + 1) else { continue };
                     found.store(true, Ordering::Relaxed);
                     if let Ok(mut best) = best.lock()
-                        && best.as_ref().is_none_or(|best| step + 1 < best.0)
+                        && best.as_ref().is_none_or(|best| caught.seeds < best.seeds)
                     {
-                        *best = Some((step + 1, violation.invariant, violation.text));
+                        *best = Some(caught);
                     }
                 }
             });
         }
     });
-    Caught { broken, budget, by: best.into_inner().unwrap_or_default() }
+    best.into_inner().unwrap_or_default()
+}
+
+fn try_seed(seed: u64, how: How, seeds: u64) -> Option<Caught> {
+    let Violation { invariant, text, .. } = run(seed, how).violation?;
+    let sound = run(seed, How { broken: None, ..how });
+    sound.violation.is_none().then_some(Caught { seeds, invariant, text })
 }

@@ -29,7 +29,7 @@ impl World {
             32..=43 => self.pause(node),
             44..=54 => self.crash(node),
             55..=60 => self.reboot(node),
-            61..=65 => self.lose_memory(node),
+            61..=65 if self.plan.goes_back => self.lose_memory(node),
             66..=67 => self.all_at_once(),
             68..=75 => self.ask_for_pause(node),
             76..=87 => self.operate(node),
@@ -150,8 +150,9 @@ impl World {
         let mut machine = self.boot(node, self.machines[index].votes);
         let old = &self.machines[index];
         (machine.disk, machine.life, machine.deadtime_us) = (old.disk, old.life, old.deadtime_us);
+        machine.highest = old.highest;
         machine.is_up = false;
-        if self.rng.chance(100) {
+        if self.plan.goes_back && self.rng.chance(200) {
             machine.wall_ms_at_zero -= self.rng.below(WALL_BACK_MS);
         }
         self.machines[index] = machine;

@@ -131,6 +131,8 @@ pub(super) struct Machine {
     pub(super) agent: Option<Agent>,
     /// The incarnation on disk.
     pub(super) disk: u64,
+    /// The highest incarnation that it ever used.
+    pub(super) highest: u64,
     /// Counts agents.
     pub(super) life: u32,
     /// Without power nothing is received.
@@ -164,6 +166,7 @@ impl Machine {
             kernel,
             agent: None,
             disk: 0,
+            highest: 0,
             life: 0,
             is_up: true,
             is_frozen: false,

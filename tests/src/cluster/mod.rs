@@ -33,4 +33,4 @@ pub use kernel::{Kernel, Taken};
 pub use mutation::Broken;
 pub use oracle::{Invariant, Violation, Witness};
 pub use plan::{Kind, Plan};
-pub use run::{Outcome, run};
+pub use run::{How, Outcome, run};

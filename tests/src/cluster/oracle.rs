@@ -95,6 +95,8 @@ pub struct Witness {
     pub replays_taken: u64,
     /// Changes of the votes that a node took.
     pub vote_changes: u64,
+    /// Lives with an incarnation that was used before.
+    pub went_back: u64,
 }
 
 impl Witness {
@@ -114,6 +116,7 @@ impl Witness {
         self.replayed += other.replayed;
         self.replays_taken += other.replays_taken;
         self.vote_changes += other.vote_changes;
+        self.went_back += other.went_back;
     }
 }
 
@@ -216,6 +219,8 @@ pub(super) struct Oracle {
     open_from: [[Option<u64>; GROUPS]; NODES],
     /// True nanoseconds for which each group was served.
     pub(super) served: [u64; GROUPS],
+    /// Whether a node lives with an incarnation that it had used before: nothing is promised for it until it notices.
+    went_back: [bool; NODES],
     /// Until this true time a node's gate may overlap, since its clock stood still.
     excused_until: [u64; NODES],
     /// What was exercised.
@@ -238,6 +243,7 @@ impl Oracle {
             last_holder: [None; GROUPS],
             open_from: [[None; GROUPS]; NODES],
             served: [0; GROUPS],
+            went_back: [false; NODES],
             excused_until: [0; NODES],
             witness: Witness::default(),
         }
@@ -307,7 +313,8 @@ impl Oracle {
         let candidate = usize::from(packet.claims[group].candidate);
         for other in (0..self.nodes).filter(|other| *other != candidate && *other != me) {
             let promise = self.promises[me][group][other];
-            let is_checked = self.one_server && promise.by != 0 && !machines[other].is_frozen;
+            let went_back = self.went_back[me] || self.went_back[other];
+            let is_checked = self.one_server && promise.by != 0 && !machines[other].is_frozen && !went_back;
             if !is_checked || !self.binds(promise, me, other, group) {
                 continue;
             }
@@ -398,6 +405,9 @@ impl Oracle {
                 self.witness.standing_overlaps += 1;
                 continue;
             }
+            if self.went_back[me] || self.went_back[other] {
+                continue;
+            }
             let gate = machines[other].kernel.gates[group];
             let left = machines[other].clock.when(gate.expiry).saturating_sub(now);
             let text = format!(
@@ -413,7 +423,7 @@ impl Oracle {
 
     /// The expiry is not above the majority-th largest promise that ever left a voter.
     fn check_reason(&self, me: usize, group: usize, expiry: Instant, now: u64) -> Result<(), Violation> {
-        if self.majority == 0 {
+        if self.majority == 0 || self.went_back[me] {
             return Ok(());
         }
         let mut untils = [0; NODES];
@@ -440,6 +450,12 @@ impl Oracle {
     /// The clock of `node` is slewed by `ppm` from now on, and its agent knows.
     pub(super) fn slewed(&mut self, node: u8, ppm: i64) {
         self.sent[usize::from(node)].slew(ppm.unsigned_abs());
+    }
+
+    /// An agent starts without its memory; `went_back`: with an incarnation that was used before.
+    pub(super) fn lives(&mut self, node: u8, went_back: bool) {
+        self.went_back[usize::from(node)] = went_back;
+        self.witness.went_back += u64::from(went_back);
     }
 
     /// A machine loses its power, and with it the clock by which its promises were counted.

@@ -71,6 +71,10 @@ pub struct Plan {
     pub(super) generation: Generation,
     /// By node: error of the clock in parts per million.
     pub(super) ppm: [i64; 8],
+    /// By node: by how much its wall clock is ahead, milliseconds.
+    pub(super) wall_ahead_ms: [u64; 8],
+    /// Whether disks and wall clocks go back, so that incarnations are used again.
+    pub(super) goes_back: bool,
     /// True nanoseconds during which things go wrong.
     pub(super) storm: u64,
     /// Mean true nanoseconds between two faults.
@@ -132,6 +136,8 @@ impl Plan {
             equal_ranks: rng.chance(200),
             generation: if rng.chance(700) { Generation::File } else { Generation::Time },
             ppm: std::array::from_fn(|_| ppm(rng)),
+            wall_ahead_ms: std::array::from_fn(|_| rng.below(20_000)),
+            goes_back: rng.chance(200),
             storm: (beats.clamp(200, 1500) * keepalive).max(4 * initdead),
             fault_every: deadtime * [1, 2, 4, 12][rng.below(4) as usize],
             replay_every: if rng.chance(500) && !calm { keepalive * (1 + rng.below(20)) / 4 } else { 0 },

@@ -28,9 +28,20 @@ pub struct Outcome {
     pub trace: String,
 }
 
-/// Runs `seed`, with one rule `broken` or none. `traced`: with lines for people.
-pub fn run(seed: u64, broken: Option<Broken>, traced: bool) -> Outcome {
-    let mut world = World::new(seed, broken, traced);
+/// How a seed is run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct How {
+    /// With this rule broken.
+    pub broken: Option<Broken>,
+    /// With lines for people.
+    pub traced: bool,
+    /// Without the books of promises that bear each lease: what a broken rule leads to must show by itself.
+    pub by_effect: bool,
+}
+
+/// Runs `seed`.
+pub fn run(seed: u64, how: How) -> Outcome {
+    let mut world = World::new(seed, how);
     let plan = world.plan.clone();
     world.note(|| format!("{plan:?}"));
     let end = world.begin();

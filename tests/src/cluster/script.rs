@@ -6,7 +6,7 @@ use super::machine::{Message, Next};
 use super::net::Path;
 use super::oracle::Invariant;
 use super::packet::GROUPS;
-use super::plan::{Kind, MS, US, nanos};
+use super::plan::{Kind, MS, US, Votes, nanos};
 use super::queue::Due;
 use super::world::World;
 
@@ -83,13 +83,23 @@ impl World {
         }
         let newest = self.machines.iter().map(|machine| machine.votes).max_by_key(|votes| votes.number);
         let laggard = self.rng.below(u64::from(self.plan.nodes)) as u8;
-        for node in (0..self.plan.total()).filter(|node| *node != laggard) {
+        let laggard =
+            Some(laggard).filter(|laggard| newest.is_some_and(|newest| self.may_lag(*laggard, newest)));
+        for node in (0..self.plan.total()).filter(|node| Some(*node) != laggard) {
             let machine = &mut self.machines[usize::from(node)];
             if let Some(newest) = newest.filter(|newest| machine.votes != *newest && node < newest.listed) {
                 machine.votes = newest;
                 self.kill(node);
             }
         }
+    }
+
+    /// Whether the change to `newest` can be completed without `laggard`: a majority of the voters before is heard.
+    fn may_lag(&self, laggard: u8, newest: Votes) -> bool {
+        let is_near = self.machines[usize::from(laggard)].votes.number + 1 >= newest.number;
+        let before = self.plan.nodes + u8::from(newest.number % 2 == 1 && newest.number > 1);
+        let heard = newest.listed.min(before) - u8::from(!is_near);
+        heard * 2 > before
     }
 
     /// An agent that does not run, or was told by people to do nothing, starts.

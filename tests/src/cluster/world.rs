@@ -16,6 +16,7 @@ use super::oracle::{Invariant, Oracle, Violation};
 use super::packet::{GROUPS, NODES, Packet, Pool};
 use super::plan::{Generation, MS, Plan, US, Votes};
 use super::queue::{Due, Queue};
+use super::run::How;
 
 /// A run that needs more events than this does not end by itself.
 const EVENTS_MAX: u64 = 4_000_000;
@@ -49,25 +50,26 @@ pub(super) struct World {
 
 impl World {
     /// The world of `seed` before anything has happened.
-    pub(super) fn new(seed: u64, broken: Option<Broken>, traced: bool) -> Self {
+    pub(super) fn new(seed: u64, how: How) -> Self {
         let mut rng = Rng::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5eed);
         let plan = Plan::of(&mut rng);
         let votes = Votes { number: 1, listed: plan.nodes, change: None };
         let total = plan.total();
+        let majority = if how.by_effect { 0 } else { plan.majority() };
         let mut world = Self {
             net: Network::new(plan.path),
             queue: Queue::default(),
             now: 0,
             pool: Pool::default(),
             machines: Vec::with_capacity(NODES),
-            oracle: Oracle::new(total, plan.groups, plan.majority(), plan.one_server()),
-            broken,
+            oracle: Oracle::new(total, plan.groups, majority, plan.one_server()),
+            broken: how.broken,
             recorded: Vec::new(),
             is_calm: false,
             stage: 0,
             counted_from: 0,
             violation: None,
-            trace: traced.then(String::new),
+            trace: how.traced.then(String::new),
             slow: false,
             rng,
             plan,
@@ -88,8 +90,8 @@ impl World {
         let mutated = self.broken.map_or_else(Mutated::default, Broken::core);
         let mut machine = Machine::new(id, clock, Kernel::new(id, initdead_us, per_link), votes, mutated);
         machine.deadtime_us = u64::try_from(self.plan.timing.deadtime.as_micros()).unwrap_or(0);
-        let error = self.rng.below(20_000);
-        machine.wall_ms_at_zero = WALL_MS + (self.now / MS + error).saturating_sub(shown / MS);
+        let ahead = self.plan.wall_ahead_ms[usize::from(id)];
+        machine.wall_ms_at_zero = (WALL_MS + self.now / MS + ahead).saturating_sub(shown / MS);
         machine
     }
 
@@ -556,7 +558,11 @@ impl World {
             }
         }
         config.incarnation = machine.disk;
+        let went_back =
+            machine.disk <= machine.highest && !self.broken.is_some_and(Broken::repeats_incarnations);
+        machine.highest = machine.highest.max(machine.disk);
         if !is_carried {
+            self.oracle.lives(node, went_back);
             (machine.stood_by, machine.in_maintenance) = (false, false);
             machine.addresses = [false; GROUPS];
             machine.kernel.forget(true);

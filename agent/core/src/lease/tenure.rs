@@ -212,9 +212,13 @@ impl Tenure {
         self.seen = self.seen.max(epoch);
     }
 
-    /// A voter started anew: its vote is gone.
-    pub(crate) const fn forget(&mut self, voter: NodeId) {
-        self.votes.remove(voter);
+    /// *Incarnation*: a node started anew. Its vote is gone, and so is this node's for its earlier life: that had shut its gates
+    /// before it spoke again, and a promise to it must not pass for one to the new life, which may ask with the same epoch.
+    pub(crate) fn forget(&mut self, node: NodeId) {
+        self.votes.remove(node);
+        if self.ballot.candidate == Some(node) {
+            self.ballot.clear();
+        }
     }
 
     /// The promises moved and nothing else: renews the lease. False when more than that must be looked at.
@@ -258,6 +262,10 @@ impl Tenure {
         if self.phase == Phase::Releasing && (is_guarded || group.is_at_rest()) {
             self.enter(Input::Gone, now);
             (self.epoch, self.asked, self.votes, self.granted) = (0, 0, NodeSet::EMPTY, false);
+        }
+        if self.phase != Phase::Holding {
+            // *Start*: whatever was found open is shut before the first heartbeat.
+            self.write_gate(GateBy::Agent, now, out);
         }
         match self.phase {
             Phase::Holding => Order::Serve,

@@ -1,1 +1,579 @@
-//! Tests of `tenure`.
+//! Tests of claims, through the node that has them: asking, holding, losing, planned moves, votes for others.
+
+use std::vec;
+use std::vec::Vec;
+
+use agent_common::{Ack, Beat, Claim, GroupId, NodeId, NodeSet, NodeState};
+
+use crate::action::{Action, Change, ResourceRef};
+use crate::answer::{Answer, Refusal};
+use crate::config::{Config, Start};
+use crate::event::{Event, Operator, Reading};
+use crate::mutation::{Mutated, Mutation};
+use crate::node::Node;
+use crate::snapshot::{GroupState, LeaseReason, Reason, Snapshot};
+use crate::test_config;
+use crate::time::Instant;
+
+const START: Instant = Instant(1_000_000_000);
+const HELD: u8 = Claim::HELD;
+const WANT: u8 = Claim::WANT;
+const GROUP: GroupId = GroupId::FIRST;
+
+const fn at(ms: u64) -> Instant {
+    Instant(START.0 + ms * 1_000_000)
+}
+
+fn id(raw: u8) -> NodeId {
+    NodeId::new(raw).unwrap()
+}
+
+/// Node 0 of some, and what the others say, by hand.
+struct Lab {
+    node: Node,
+    slots: Vec<Reading>,
+    now: u64,
+    actions: Vec<Action>,
+}
+
+impl Lab {
+    fn new(config: &Config) -> Self {
+        let slots = (0..config.nodes.len()).map(|raw| {
+            let mut slot = Reading::silent(id(u8::try_from(raw).unwrap()), START);
+            slot.beat.incarnation = 7;
+            slot.beat.deadtime_us = 50_000;
+            slot.beat.state = NodeState::Up;
+            slot.beat.votes_version = 1;
+            slot.beat.has_claims = true;
+            slot
+        });
+        Self { node: Node::new(config, START), slots: slots.collect(), now: 0, actions: Vec::new() }
+    }
+
+    /// All peers are heard for 50 ms: nobody claims anything but this node.
+    fn asking(config: &Config) -> Self {
+        let mut lab = Self::new(config);
+        let peers: Vec<u8> = (1..u8::try_from(config.nodes.len()).unwrap()).collect();
+        lab.run(50, &peers);
+        lab
+    }
+
+    /// Node 0 of three holds the group, with the votes of both.
+    fn holding() -> Self {
+        let mut lab = Self::asking(&test_config(3));
+        let ask = lab.row();
+        assert!(ask.epoch != 0 && ask.candidate == 0 && !ask.held());
+        lab.claim(1, ask.epoch, 0, 0);
+        lab.claim(2, ask.epoch, 0, 0);
+        lab.run(55, &[1, 2]);
+        assert!(lab.row().held());
+        lab.answer();
+        lab.run(100, &[1, 2]);
+        lab
+    }
+
+    fn beat(&mut self, peer: u8) -> &mut Beat {
+        &mut self.slots[usize::from(peer)].beat
+    }
+
+    fn claim(&mut self, peer: u8, epoch: u64, candidate: u8, flags: u8) {
+        let beat = self.beat(peer);
+        beat.claims[0] = Claim { epoch, candidate, flags };
+        beat.votes_version += 1;
+    }
+
+    fn hear(&mut self, peer: u8) {
+        let mine = self.node.outgoing();
+        let ack = Ack { incarnation: mine.incarnation, seq: mine.seq, table: mine.votes_version };
+        let now = at(self.now);
+        let slot = &mut self.slots[usize::from(peer)];
+        (slot.heard, slot.heard_at, slot.counts_at) = (true, now, Some(now));
+        slot.beat.seq += 1;
+        slot.beat.acked.insert(id(0));
+        slot.beat.acks[0] = ack;
+    }
+
+    fn read(&mut self, peer: u8) {
+        let place = usize::from(peer);
+        self.slots[place].read_at = at(self.now);
+        let slot = self.slots[place].clone();
+        self.feed(Event::Reading(&slot));
+    }
+
+    fn feed(&mut self, event: Event<'_>) {
+        self.node.handle(event, at(self.now));
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        while let Some(action) = self.node.poll_action() {
+            self.actions.push(action);
+        }
+    }
+
+    fn order(&mut self, ticket: u32, what: Operator) {
+        self.feed(Event::Operator { ticket, what });
+    }
+
+    /// A round at `ms` in which those of `heard` have just sent.
+    fn round(&mut self, ms: u64, heard: &[u8]) {
+        self.now = ms;
+        heard.iter().for_each(|peer| self.hear(*peer));
+        (1..self.slots.len()).for_each(|place| self.read(u8::try_from(place).unwrap()));
+        self.node.handle_timeout(at(ms));
+        self.drain();
+        assert!(self.node.poll_timeout() > at(ms), "would spin");
+    }
+
+    fn run(&mut self, ms: u64, heard: &[u8]) {
+        while self.now < ms {
+            self.round(self.now + 5, heard);
+        }
+    }
+
+    /// Every effect succeeds.
+    fn answer(&mut self) {
+        for action in core::mem::take(&mut self.actions) {
+            match action {
+                Action::Acquire { resource, attempt } => {
+                    self.feed(Event::Acquired { resource, attempt, result: Ok(()) });
+                }
+                Action::Release { resource, attempt } => {
+                    self.feed(Event::Released { resource, attempt, result: Ok(()) });
+                }
+                Action::Gate { .. }
+                | Action::Send { .. }
+                | Action::Announce { .. }
+                | Action::SelfFence { .. }
+                | Action::Fence { .. }
+                | Action::Answer { .. }
+                | Action::PetWatchdog
+                | Action::Transition(_)
+                | Action::Finished => {}
+            }
+        }
+        self.node.handle_timeout(at(self.now));
+        self.drain();
+    }
+
+    /// The row of this node's table.
+    fn row(&self) -> Claim {
+        self.node.outgoing().claims[0]
+    }
+
+    /// The gate as last written.
+    fn gate(&self) -> Option<(u64, Instant)> {
+        let mut gate = None;
+        for action in &self.actions {
+            if let Action::Gate { epoch, expiry, .. } = action {
+                gate = Some((*epoch, *expiry));
+            }
+        }
+        gate
+    }
+
+    fn answers(&self) -> Vec<(u32, Answer)> {
+        let mut answers = Vec::new();
+        for action in &self.actions {
+            if let Action::Answer { ticket, answer } = action {
+                answers.push((*ticket, *answer));
+            }
+        }
+        answers
+    }
+
+    /// Why leases were lost.
+    fn lost(&self) -> Vec<LeaseReason> {
+        let mut lost = Vec::new();
+        for action in &self.actions {
+            if let Action::Transition(told) = action
+                && let Change::Lease { held: false, reason, .. } = told.what
+            {
+                lost.push(reason);
+            }
+        }
+        lost
+    }
+
+    fn view(&self) -> Snapshot {
+        let mut view = Snapshot::default();
+        self.node.snapshot_into(&mut view, at(self.now));
+        view
+    }
+
+    fn reason(&self) -> Option<Reason> {
+        self.view().groups[0].reason
+    }
+}
+
+#[test]
+fn an_ask_is_won_with_a_majority_and_not_before() {
+    let mut lab = Lab::asking(&test_config(5));
+    let ask = lab.row();
+    lab.claim(1, ask.epoch, 0, 0);
+    lab.round(55, &[1, 2, 3, 4]);
+    assert!(!lab.row().held(), "two of five");
+    lab.claim(2, ask.epoch, 0, 0);
+    lab.round(60, &[1, 2, 3, 4]);
+    assert!(lab.row().held() && lab.row().epoch == ask.epoch);
+    assert_eq!(lab.view().groups[0].votes, NodeSet(0b111));
+}
+
+#[test]
+fn the_gate_opens_until_the_majority_th_largest_promise() {
+    let mut lab = Lab::asking(&test_config(3));
+    let epoch = lab.row().epoch;
+    let sent_at = lab.node.outgoing().sent_ns;
+    lab.claim(1, epoch, 0, 0);
+    lab.round(55, &[1, 2]);
+    assert_eq!(lab.gate(), Some((epoch, Instant(sent_at + 49_900_000))), "t + deadtime x 998/1000");
+}
+
+#[test]
+fn a_vote_for_another_epoch_another_node_or_in_an_unknown_table_is_none() {
+    for (epoch_off, candidate, known) in [(256, 0, true), (0, 2, true), (0, 0, false)] {
+        let mut lab = Lab::asking(&test_config(3));
+        let epoch = lab.row().epoch;
+        lab.claim(1, epoch - epoch_off, candidate, 0);
+        lab.beat(1).has_claims = known;
+        lab.round(55, &[1, 2]);
+        assert!(!lab.row().held(), "{epoch_off} {candidate} {known}");
+        lab.claim(1, epoch, 0, 0);
+        lab.beat(1).has_claims = true;
+        lab.round(60, &[1, 2]);
+        assert!(lab.row().held(), "the witness");
+    }
+}
+
+#[test]
+fn an_ack_of_another_incarnation_promises_nothing() {
+    for (broken, held) in [(Mutated::default(), false), (Mutated::by(Mutation::AcksWithoutIncarnation), true)]
+    {
+        let mut config = test_config(3);
+        config.mutated = broken;
+        let mut lab = Lab::asking(&config);
+        let epoch = lab.row().epoch;
+        lab.run(100, &[]);
+        let ask = if lab.row().epoch == 0 { epoch } else { lab.row().epoch };
+        lab.now = 104;
+        lab.claim(1, ask, 0, 0);
+        lab.hear(1);
+        lab.beat(1).acks[0].incarnation -= 1;
+        lab.round(105, &[]);
+        let promised = lab.node.leases.promises.of(id(1)) > at(105);
+        assert_eq!(promised, held, "{broken:?}");
+    }
+}
+
+#[test]
+fn a_voter_that_starts_anew_takes_its_promises_back_before_it_is_acked() {
+    let mut lab = Lab::holding();
+    assert!(lab.view().groups[0].lease.is_some());
+    lab.actions.clear();
+    for peer in [1, 2] {
+        let beat = lab.beat(peer);
+        (beat.incarnation, beat.seq, beat.votes_version) = (8, 0, 1);
+        (beat.has_claims, beat.claims[0]) = (false, Claim::default());
+        beat.acked = NodeSet::EMPTY;
+        lab.slots[usize::from(peer)].counts_at = None;
+        lab.slots[usize::from(peer)].beat.seq = 1;
+    }
+    lab.round(105, &[]);
+    let place = |of: fn(&Action) -> bool| lab.actions.iter().position(of).unwrap();
+    let shut = place(|action| matches!(action, Action::Gate { expiry: Instant::ZERO, .. }));
+    assert!(shut < place(|action| matches!(action, Action::Send { .. })), "forgotten first, then acked");
+    assert_eq!(lab.node.outgoing().acks[1].incarnation, 8);
+    assert_eq!(lab.lost(), [LeaseReason::Expired]);
+}
+
+#[test]
+fn a_lease_that_ran_out_comes_back_with_a_late_ack_and_is_released_after_a_deadtime() {
+    let mut lab = Lab::holding();
+    let epoch = lab.row().epoch;
+    lab.run(160, &[]);
+    assert_eq!((lab.row(), lab.reason()), (Claim { epoch, candidate: 0, flags: 0 }, Some(Reason::LeaseLost)));
+    assert_eq!(lab.view().groups[0].state, GroupState::Serving, "the addresses stay behind the shut gate");
+    lab.run(165, &[2]);
+    assert!(lab.row().held() && lab.row().epoch == epoch, "its vote still stands");
+    lab.run(300, &[]);
+    assert_eq!(lab.row(), Claim::default());
+    assert_ne!(lab.view().groups[0].state, GroupState::Serving);
+}
+
+#[test]
+fn the_deaf_and_the_unheard_do_not_ask() {
+    let mut lab = Lab::new(&test_config(3));
+    for ms in 1..40 {
+        lab.now = 5 * ms;
+        lab.hear(1);
+        lab.hear(2);
+        // They hear nothing of this node but its first heartbeat.
+        lab.beat(1).acks[0].seq = 1;
+        lab.beat(2).acks[0].seq = 1;
+        lab.round(5 * ms, &[]);
+        if ms > 15 {
+            assert_eq!((lab.row(), lab.reason()), (Claim::default(), Some(Reason::NoQuorum)), "{ms}");
+        } else if lab.row().epoch != 0 {
+            // Asked while the first heartbeat was young enough; not won, so it is released.
+            assert!(!lab.row().held());
+        }
+    }
+}
+
+#[test]
+fn who_has_not_won_within_a_deadtime_releases_and_waits() {
+    let mut lab = Lab::asking(&test_config(3));
+    let first = lab.row();
+    let mut epochs = vec![first.epoch];
+    let mut released = 0;
+    while lab.now < 1000 {
+        lab.run(lab.now + 5, &[1, 2]);
+        let row = lab.row();
+        released += u32::from(row == Claim::default());
+        if row.epoch != 0 && epochs.last() != Some(&row.epoch) {
+            epochs.push(row.epoch);
+        }
+    }
+    assert!(released > 20 && epochs.len() > 5 && epochs.len() <= 19, "{released} {epochs:?}");
+    assert!(epochs.is_sorted() && epochs.iter().all(|epoch| epoch & 255 == 0));
+}
+
+#[test]
+fn an_ask_disturbs_no_holder_and_makes_it_raise_its_epoch_once_a_deadtime() {
+    let mut lab = Lab::holding();
+    let epoch = lab.row().epoch;
+    let theirs = epoch + (5 << 8) + 1;
+    lab.claim(1, theirs, 1, 0);
+    lab.actions.clear();
+    lab.run(105, &[1, 2]);
+    let raised = lab.row();
+    assert!(raised.held() && raised.epoch > theirs && raised.epoch & 255 == 0);
+    assert!(lab.lost().is_empty(), "node 2 still votes for it");
+    lab.claim(1, raised.epoch + 257, 1, 0);
+    lab.run(145, &[1, 2]);
+    assert_eq!(lab.row().epoch, raised.epoch, "not twice in a deadtime");
+    lab.run(200, &[1, 2]);
+    assert!(lab.row().epoch > raised.epoch && lab.row().held() && lab.lost().is_empty());
+}
+
+#[test]
+fn the_broken_rule_lets_an_ask_shut_the_gate() {
+    let mut config = test_config(3);
+    config.mutated = Mutated::by(Mutation::AskShutsHolderGate);
+    let mut lab = Lab::asking(&config);
+    let epoch = lab.row().epoch;
+    lab.claim(1, epoch, 0, 0);
+    lab.run(60, &[1, 2]);
+    assert!(lab.row().held());
+    lab.claim(2, epoch + 257, 2, 0);
+    lab.run(65, &[1, 2]);
+    assert!(!lab.row().held());
+}
+
+#[test]
+fn a_bar_above_the_epoch_ends_the_lease() {
+    let mut lab = Lab::holding();
+    let epoch = lab.row().epoch;
+    lab.feed(Event::Bar { group: GROUP, epoch });
+    lab.round(105, &[1, 2]);
+    assert!(lab.row().held(), "its own epoch is not above it");
+    lab.actions.clear();
+    lab.feed(Event::Bar { group: GROUP, epoch: epoch + 257 });
+    lab.round(110, &[1, 2]);
+    assert_eq!(lab.gate(), Some((epoch, Instant::ZERO)));
+    assert_eq!((lab.lost(), lab.row()), (vec![LeaseReason::Rival], Claim::default()));
+    lab.answer();
+    lab.run(140, &[1, 2]);
+    assert!(lab.row().epoch > epoch + 257, "asks again above the bar: {:?} {:?}", lab.row(), lab.reason());
+}
+
+#[test]
+fn a_wanting_peer_gets_the_group_gate_first_and_without_a_deadtime() {
+    let mut lab = Lab::holding();
+    let epoch = lab.row().epoch;
+    lab.claim(1, epoch, 0, WANT);
+    lab.actions.clear();
+    lab.round(105, &[1, 2]);
+    let place = |of: fn(&Action) -> bool| lab.actions.iter().position(of).unwrap();
+    let shut = place(|action| matches!(action, Action::Gate { expiry: Instant::ZERO, .. }));
+    assert!(shut < place(|action| matches!(action, Action::Send { .. })));
+    assert_eq!((lab.row(), lab.lost()), (Claim::default(), vec![LeaseReason::Handover]));
+    lab.claim(1, epoch + 257, 1, 0);
+    lab.round(110, &[1, 2]);
+    assert_eq!((lab.row().epoch, lab.row().candidate), (epoch + 257, 1), "and its vote");
+}
+
+#[test]
+fn a_vote_is_free_when_its_candidate_is_dead_now_or_has_released() {
+    let mut lab = Lab::new(&test_config(3));
+    lab.claim(1, 5 << 8 | 1, 1, HELD);
+    lab.run(30, &[1, 2]);
+    assert_eq!((lab.row().epoch, lab.row().candidate), (5 << 8 | 1, 1), "votes for the holder");
+    lab.claim(2, 9 << 8 | 2, 2, 0);
+    lab.run(60, &[1, 2]);
+    assert_eq!(lab.row().candidate, 1, "which is heard and asks");
+    lab.run(110, &[2]);
+    assert_eq!(lab.row().candidate, 1, "silent for its deadtime, not longer");
+    lab.run(115, &[2]);
+    assert_eq!(
+        (lab.row().epoch, lab.row().candidate),
+        (9 << 8 | 2, 2),
+        "an ask stands until it gets its answer"
+    );
+
+    lab.claim(2, 0, 0, 0);
+    lab.claim(1, 8 << 8 | 1, 1, 0);
+    lab.run(120, &[1, 2]);
+    assert_eq!(lab.row().candidate, 2, "below an epoch that had this vote for another");
+    lab.claim(1, 10 << 8 | 1, 1, 0);
+    lab.run(125, &[1, 2]);
+    assert_eq!(lab.row().candidate, 1);
+}
+
+#[test]
+fn a_release_in_a_table_that_is_not_known_frees_nothing() {
+    let mut lab = Lab::new(&test_config(3));
+    lab.claim(1, 5 << 8 | 1, 1, HELD);
+    lab.claim(2, 9 << 8 | 2, 2, 0);
+    lab.run(30, &[1]);
+    lab.run(40, &[1, 2]);
+    lab.claim(1, 0, 0, 0);
+    lab.beat(1).has_claims = false;
+    lab.run(80, &[1, 2]);
+    assert_eq!(lab.row().candidate, 1);
+    lab.beat(1).has_claims = true;
+    lab.run(85, &[1, 2]);
+    assert_eq!(lab.row().candidate, 2);
+}
+
+#[test]
+fn after_a_fresh_start_there_is_no_vote_before_the_hold_off_is_over() {
+    for (mutated, votes) in [(Mutated::default(), false), (Mutated::by(Mutation::NoHoldOff), true)] {
+        let mut config = test_config(4);
+        config.mutated = mutated;
+        let mut lab = Lab::new(&config);
+        lab.claim(1, 9 << 8 | 1, 1, 0);
+        // Node 3, another owner, is not there: it may hold a promise of this node's earlier life.
+        lab.run(1_990, &[1, 2]);
+        assert_eq!(lab.row().is_some(), votes);
+        lab.run(2_010, &[1, 2]);
+        assert!(lab.row().is_some());
+    }
+}
+
+#[test]
+fn a_shorter_deadtime_shortens_the_gate_before_it_is_announced() {
+    let mut lab = Lab::holding();
+    lab.order(1, Operator::Maintenance(true));
+    lab.run(200, &[1, 2]);
+    let (_, long) = lab.gate().unwrap();
+    assert!(long > at(1_900) && lab.node.outgoing().deadtime_us == 2_000_000);
+    lab.actions.clear();
+    lab.order(2, Operator::Maintenance(false));
+    lab.round(205, &[1, 2]);
+    let place = |of: fn(&Action) -> bool| lab.actions.iter().position(of).unwrap();
+    assert!(
+        place(|action| matches!(action, Action::Gate { .. }))
+            < place(|action| matches!(action, Action::Send { .. }))
+    );
+    assert!(lab.gate().unwrap().1 <= at(255));
+    assert_eq!(lab.node.outgoing().deadtime_us, 50_000);
+}
+
+#[test]
+fn maintenance_suspends_decisions_and_no_lease() {
+    let mut lab = Lab::holding();
+    lab.order(1, Operator::Maintenance(true));
+    lab.claim(1, lab.row().epoch, 0, WANT);
+    lab.run(500, &[1, 2]);
+    assert!(lab.row().held() && lab.view().maintenance, "it is not handed over");
+    assert_eq!(lab.node.outgoing().flags, Beat::MAINTENANCE);
+    lab.order(2, Operator::Standby(Some(GROUP)));
+    let first = ResourceRef { group: GROUP, index: 0 };
+    lab.actions.retain(|action| !matches!(action, Action::Acquire { .. }));
+    lab.feed(Event::Vanished { resource: first });
+    lab.round(505, &[1, 2]);
+    let repairs =
+        |lab: &Lab| lab.actions.iter().filter(|action| matches!(action, Action::Acquire { .. })).count();
+    assert_eq!(repairs(&lab), 0);
+    assert_eq!(lab.answers(), [(1, Answer::Done), (2, Answer::Refused(Refusal::Maintenance))]);
+    lab.claim(1, lab.row().epoch, 0, 0);
+    lab.order(3, Operator::Maintenance(false));
+    lab.round(510, &[1, 2]);
+    assert_eq!(repairs(&lab), 1, "put back when it is over");
+
+    let mut idle = Lab::new(&test_config(3));
+    idle.beat(1).flags = Beat::MAINTENANCE;
+    idle.run(300, &[1, 2]);
+    assert_eq!(
+        (idle.row(), idle.reason()),
+        (Claim::default(), Some(Reason::Maintenance)),
+        "a peer's counts too"
+    );
+}
+
+#[test]
+fn a_witness_votes_and_never_asks() {
+    let mut config = test_config(3);
+    config.nodes[0].witness = true;
+    config.groups[0].prefer = vec![id(1), id(2)];
+    let mut lab = Lab::new(&config);
+    lab.run(300, &[1, 2]);
+    assert_eq!((lab.row(), lab.reason()), (Claim::default(), Some(Reason::NotAnOwner)));
+    lab.claim(2, 9 << 8 | 2, 2, 0);
+    lab.run(305, &[1, 2]);
+    assert_eq!(lab.row().candidate, 2);
+}
+
+#[test]
+fn what_is_carried_over_goes_on_with_the_same_claim() {
+    let mut lab = Lab::holding();
+    assert_eq!(lab.node.carry(), None, "no pause was announced");
+    lab.order(1, Operator::Pause);
+    lab.run(105, &[1, 2]);
+    lab.run(130, &[1, 2]);
+    assert_eq!(lab.answers(), [(1, Answer::Done)]);
+    let carried = lab.node.carry().unwrap();
+    let epoch = lab.row().epoch;
+    let seq = lab.node.outgoing().seq;
+
+    let mut config = test_config(3);
+    config.start = Start::Carried(std::boxed::Box::new(carried));
+    lab.actions.clear();
+    lab.now = 600;
+    lab.node = Node::new(&config, at(600));
+    lab.round(600, &[]);
+    assert!(lab.row().held() && lab.row().epoch == epoch, "{:?}", lab.row());
+    assert_eq!((lab.node.outgoing().seq, lab.node.outgoing().incarnation), (seq + 1, 100));
+    assert!(lab.node.outgoing().has_claims, "its first frame carries its asks");
+    assert!(lab.gate().unwrap().1 <= at(650), "and announces its own deadtime again");
+    lab.run(700, &[1, 2]);
+    assert!(lab.row().held() && lab.lost().is_empty());
+
+    let mut late = Lab::new(&config);
+    late.now = 5_000;
+    late.node = Node::new(&config, at(5_000));
+    late.round(5_000, &[]);
+    assert!(!late.row().held(), "the promises are over");
+    assert_eq!(late.gate(), Some((epoch, Instant::ZERO)), "whatever was found open is shut");
+}
+
+#[test]
+fn a_vote_for_an_earlier_life_is_dropped_before_the_new_one_is_acked() {
+    let mut lab = Lab::new(&test_config(3));
+    lab.claim(1, 5 << 8 | 1, 1, HELD);
+    lab.run(30, &[1, 2]);
+    assert_eq!(lab.row().candidate, 1);
+    let beat = lab.beat(1);
+    (beat.incarnation, beat.seq, beat.votes_version) = (8, 1, 1);
+    beat.acked = NodeSet::EMPTY;
+    lab.slots[1].counts_at = None;
+    lab.round(45, &[2]);
+    assert_eq!(lab.node.outgoing().acks[1].incarnation, 8);
+    assert_eq!(lab.row(), Claim::default(), "in the frame that acks it");
+    lab.run(60, &[1, 2]);
+    assert_eq!(lab.row(), Claim::default(), "the same epoch never again");
+    lab.claim(1, 6 << 8 | 1, 1, 0);
+    lab.run(65, &[1, 2]);
+    assert_eq!(lab.row().epoch, 6 << 8 | 1);
+}
