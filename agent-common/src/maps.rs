@@ -9,7 +9,7 @@ use crate::wire::BODY_MAX;
 pub mod name {
     /// `Array<ClusterConfig, 1>`, written by the agent.
     pub const CONFIG: &str = "CONFIG";
-    /// `Array<LinkConfig, MAX_LINKS>`, written by the agent.
+    /// `Array<LinkTable, 1>`, written by the agent.
     pub const LINKS: &str = "LINKS";
     /// `Array<KeyState, 256>` by key id, written by the agent.
     pub const KEYS: &str = "KEYS";
@@ -88,6 +88,14 @@ pub struct LinkConfig {
     /// Destination address that frames of this link bear: own unicast, broadcast or group address;
     /// IPv4 as ::ffff:a.b.c.d, network order.
     pub destination: [u8; 16],
+}
+
+/// All links, by link id: one value, so that a foreign datagram costs one lookup to be told apart.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[repr(C)]
+pub struct LinkTable {
+    /// The links.
+    pub links: [LinkConfig; MAX_LINKS],
 }
 
 /// A key as the verifier of a tag needs it: HMAC's two states after the padded key block, and the screen's key.
@@ -230,12 +238,12 @@ const _: () = {
 #[cfg(feature = "user")]
 mod pod {
     //! Userspace's licence to hand these types to the map syscalls.
-    use super::{Bar, ClusterConfig, Gate, GateAddress, KeyState, LinkConfig, PeerSlot};
+    use super::{Bar, ClusterConfig, Gate, GateAddress, KeyState, LinkTable, PeerSlot};
 
     // SAFETY: repr(C), integers only, no implicit padding.
     unsafe impl aya::Pod for ClusterConfig {}
     // SAFETY: as above.
-    unsafe impl aya::Pod for LinkConfig {}
+    unsafe impl aya::Pod for LinkTable {}
     // SAFETY: as above.
     unsafe impl aya::Pod for KeyState {}
     // SAFETY: as above.

@@ -77,18 +77,18 @@ fn note(scratch: *mut Scratch, datagram: &Datagram, arrival: u64) {
 /// of some link of ours; else it is none of our business.
 #[inline(always)]
 fn arrival(ctx: &XdpContext, packet: Packet, datagram: &Datagram, has_magic: bool) -> Option<u64> {
+    let links = maps::links()?;
     if has_magic && let Some(header) = packet.place(datagram.payload, BODY_MIN) {
         let id: u8 = header.read(at::LINK);
-        let link = maps::link(u32::from(id));
-        if link
-            .is_some_and(|link| is_sent_to(link, datagram) && link.ifindex as usize == ctx.ingress_ifindex())
-        {
+        // The mask keeps the index in bounds; whether the id itself was, is the validation's to say.
+        let link = &links[usize::from(id) & (MAX_LINKS - 1)];
+        if is_sent_to(link, datagram) && link.ifindex as usize == ctx.ingress_ifindex() {
             return Some(u64::from(id));
         }
     }
     let mut id = 0;
-    while id < MAX_LINKS as u32 {
-        if maps::link(id).is_some_and(|link| is_sent_to(link, datagram)) {
+    while id < MAX_LINKS {
+        if is_sent_to(&links[id], datagram) {
             return Some(NO_LINK);
         }
         id += 1;

@@ -5,7 +5,8 @@ use agent_common::{
     Reject,
     ids::{MAX_LINKS, MAX_NODES, NodeId},
     maps::{
-        COUNTERS as COUNTER_COUNT, ClusterConfig, Counter, KeyState, LinkConfig, NEWS_BYTES, News, PeerSlot,
+        COUNTERS as COUNTER_COUNT, ClusterConfig, Counter, KeyState, LinkConfig, LinkTable, NEWS_BYTES, News,
+        PeerSlot,
     },
     sha256::Work,
     window::PeerWindow,
@@ -24,7 +25,7 @@ const MMAPABLE: u32 = 1 << 10;
 #[map]
 static CONFIG: Array<ClusterConfig> = Array::with_max_entries(1, 0);
 #[map]
-static LINKS: Array<LinkConfig> = Array::with_max_entries(MAX_LINKS as u32, 0);
+static LINKS: Array<LinkTable> = Array::with_max_entries(1, 0);
 #[map]
 static KEYS: Array<KeyState> = Array::with_max_entries(256, 0);
 /// A lock wants BTF, and a map with a lock cannot be mapped into memory: so the slots are a map of their own.
@@ -72,10 +73,10 @@ pub(crate) fn config() -> Option<&'static ClusterConfig> {
     CONFIG.get(0)
 }
 
-/// Where frames of a link arrive.
+/// Where frames of each link arrive.
 #[inline(always)]
-pub(crate) fn link(id: u32) -> Option<&'static LinkConfig> {
-    LINKS.get(id)
+pub(crate) fn links() -> Option<&'static [LinkConfig; MAX_LINKS]> {
+    LINKS.get(0).map(|table| &table.links)
 }
 
 /// A key's states; `valid` tells whether it exists.

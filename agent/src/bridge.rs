@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use agent_common::KeyId;
-use agent_common::maps::{COUNTERS, KeyState};
-use agent_core::{Instant, ResourceRef, Snapshot, Transition};
+use agent_common::maps::{COUNTERS, Direction, KeyState};
+use agent_common::{GroupId, KeyId};
+use agent_core::config::GateKind;
+use agent_core::{Answer, Instant, Operator, ResourceRef, Snapshot, Transition};
 
 use crate::settings::{ReceiveMode, Settings};
 use crate::stats::Stats;
@@ -31,6 +32,29 @@ pub enum Note {
         /// What was done.
         done: AddressChange,
     },
+    /// The result of an operator's command.
+    Answer {
+        /// When.
+        at: Instant,
+        /// The number that came with [`Command::Operate`].
+        ticket: u32,
+        /// What became of it.
+        answer: Answer,
+    },
+    /// A lost lease could not be withdrawn: the watchdog, if there is one, is petted no more.
+    SelfFenced {
+        /// When.
+        at: Instant,
+        /// The group that may still answer here.
+        group: GroupId,
+    },
+    /// The watchdog could not be petted.
+    WatchdogFailed {
+        /// When.
+        at: Instant,
+        /// Why not, as an errno.
+        errno: i32,
+    },
 }
 
 impl Note {
@@ -38,7 +62,10 @@ impl Note {
     pub const fn at(&self) -> Instant {
         match self {
             Self::Transition(transition) => transition.at,
-            Self::Address { at, .. } => *at,
+            Self::Address { at, .. }
+            | Self::Answer { at, .. }
+            | Self::SelfFenced { at, .. }
+            | Self::WatchdogFailed { at, .. } => *at,
         }
     }
 }
@@ -59,6 +86,13 @@ pub enum AddressChange {
 pub enum Command {
     /// Stop in order.
     Leave,
+    /// What an operator wants; a [`Note::Answer`] says what became of it.
+    Operate {
+        /// Comes back with the answer.
+        ticket: u32,
+        /// What is wanted.
+        what: Operator,
+    },
     /// Use these keys from the next frame on.
     Keys(Box<Keyring>),
 }
@@ -98,6 +132,8 @@ pub struct ControlSide {
     pub kernel: Box<dyn KernelView>,
     /// How each interface receives.
     pub modes: BTreeMap<String, ReceiveMode>,
+    /// Who shuts an address whose holder may not serve it.
+    pub gate: GateKind,
     /// Becomes readable (eventfd) when the rt thread has ended.
     pub ended: OwnedFd,
 }
@@ -106,6 +142,8 @@ pub struct ControlSide {
 pub trait KernelView: Send {
     /// The kernel's counters summed over CPUs, indexed like [`agent_common::maps::COUNTERS`].
     fn counters(&self) -> [u64; COUNTERS];
+    /// Packets that a gate dropped: of the address at this place in the configuration, in this direction.
+    fn gate_drops(&self, place: u32, direction: Direction) -> u64;
     /// Puts new keys into the kernel's map.
     ///
     /// # Errors

@@ -4,9 +4,10 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::client;
+use crate::ctl::protocol::Request;
 
 mod check;
 mod keygen;
@@ -71,6 +72,16 @@ enum Command {
     },
     /// Show what happened
     Events(EventsArgs),
+    /// Hand a group over to another node and do not take it again
+    Standby(GroupArgs),
+    /// Take a group from the node that holds it
+    Takeover(GroupArgs),
+    /// Suspend decisions, or take them up again; what is served stays served
+    Maintenance {
+        /// Whether decisions are suspended
+        #[arg(value_enum)]
+        switch: Switch,
+    },
     /// Make a key file, or add a key to one
     Keygen(KeygenArgs),
 }
@@ -87,6 +98,25 @@ pub struct EventsArgs {
     /// How many past events to begin with [default: all that the agent remembers]
     #[arg(long, short = 'n', value_name = "N")]
     pub lines: Option<u32>,
+}
+
+/// Which groups a command is about.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct GroupArgs {
+    /// The group's name
+    group: Option<String>,
+    /// Every group of this node
+    #[arg(long)]
+    all: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Switch {
+    /// Suspend
+    On,
+    /// Take up again
+    Off,
 }
 
 #[derive(Debug, Args)]
@@ -118,6 +148,27 @@ pub fn main() -> Exit {
         Command::Check => check::check(&cli.config),
         Command::Status { json } => client::status(&cli.config, cli.socket, json),
         Command::Events(args) => client::events(&cli.config, cli.socket, &args),
+        Command::Standby(GroupArgs { group, .. }) => {
+            let done = format!("{} handed over", what(group.as_deref()));
+            client::operate(&cli.config, cli.socket, &Request::Standby { group }, &done)
+        }
+        Command::Takeover(GroupArgs { group, .. }) => {
+            let done = format!("{} served here", what(group.as_deref()));
+            client::operate(&cli.config, cli.socket, &Request::Takeover { group }, &done)
+        }
+        Command::Maintenance { switch } => {
+            let (on, done) = match switch {
+                Switch::On => {
+                    (true, "maintenance is on: decisions are suspended, what is served stays served")
+                }
+                Switch::Off => (false, "maintenance is off: decisions are made again"),
+            };
+            client::operate(&cli.config, cli.socket, &Request::Maintenance { on }, done)
+        }
         Command::Keygen(args) => keygen::keygen(&args.out, args.id, args.add),
     }
+}
+
+fn what(group: Option<&str>) -> String {
+    group.map_or_else(|| "every group is".to_owned(), |group| format!("group {group} is"))
 }

@@ -11,7 +11,7 @@ use crate::cli::{EventsArgs, Exit, print};
 use crate::config::{self, ConfigErrors};
 use crate::ctl::event::Event;
 use crate::ctl::moment;
-use crate::ctl::protocol::{Answer, Request};
+use crate::ctl::protocol::{Answer, RESULT_PATIENCE, Request};
 use crate::ctl::status::Status;
 
 mod table;
@@ -56,6 +56,18 @@ pub fn status(config: &Path, socket: Option<PathBuf>, json: bool) -> Exit {
 /// `xbeat events`.
 pub fn events(config: &Path, socket: Option<PathBuf>, args: &EventsArgs) -> Exit {
     finish(ask_events(config, socket, args))
+}
+
+/// `xbeat standby`, `takeover` and `maintenance`: waits for the result.
+pub fn operate(config: &Path, socket: Option<PathBuf>, request: &Request, done: &str) -> Exit {
+    let operate = || {
+        let mut agent = Agent::connect(config, socket)?;
+        // The agent answers before that, if only that it does not know.
+        agent.set_patience(Some(RESULT_PATIENCE + PATIENCE))?;
+        let Answer::Done = agent.ask(request)? else { return Err(ClientError::NotUnderstood) };
+        Ok(print::out(&format!("{done}\n")).err().unwrap_or(Exit::Done))
+    };
+    finish(operate())
 }
 
 fn finish(result: Result<Exit, ClientError>) -> Exit {
@@ -154,7 +166,7 @@ impl Agent {
         let line = self.line()?.ok_or_else(|| self.no_answer(io::ErrorKind::UnexpectedEof.into()))?;
         match serde_json::from_str(&line).map_err(|_| ClientError::NotUnderstood)? {
             Answer::Refused { error } => Err(ClientError::Refused(error)),
-            answer @ (Answer::Status { .. } | Answer::Events) => Ok(answer),
+            answer @ (Answer::Status { .. } | Answer::Events | Answer::Done) => Ok(answer),
         }
     }
 

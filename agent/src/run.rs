@@ -25,6 +25,7 @@ use crate::stats::Stats;
 use crate::takeover::netlink::{Notifications, Requests};
 use crate::takeover::packet::PacketSocket;
 use crate::takeover::{Takeover, leftovers};
+use crate::watchdog::{Watchdog, WatchdogError};
 
 /// Why the agent did not start or had to end. No address of a group is served then.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +69,9 @@ pub enum RunError {
     /// The timer of the rt thread failed; the addresses were withdrawn.
     #[error("the timer could not be set, and the addresses were withdrawn")]
     Timer(#[source] std::io::Error),
+    /// The watchdog, which the configuration names.
+    #[error(transparent)]
+    Watchdog(#[from] WatchdogError),
     /// The node could not start over after a peer had shown a later life of it; the addresses were withdrawn.
     #[error("this node must start over with incarnation {incarnation}, and cannot")]
     StartOver {
@@ -92,6 +96,13 @@ pub fn run(settings: Settings) -> Result<(), RunError> {
     let network = network::bring_up(&settings, &keyring, incarnation)?;
     let mut requests = Requests::open().map_err(descriptor("the socket for addresses"))?;
     leftovers::remove(&settings, &mut requests);
+    // Only now: until here a gate that is not ours may have been all that stood between a leftover and its rival.
+    let keeper = network.keeper;
+    if network.kernel.is_some() {
+        keeper.tidy()
+    } else {
+        keeper.retire()
+    }
     let notifications = Notifications::open().map_err(descriptor("the socket for changes of addresses"))?;
     let packets = PacketSocket::open()
         .inspect_err(|errno| warn!("addresses will not be announced: {errno} (it needs CAP_NET_RAW)"))
@@ -101,19 +112,31 @@ pub fn run(settings: Settings) -> Result<(), RunError> {
     let takeover =
         Takeover::new(&settings, requests, notifications, packets, takeover_queues, Arc::clone(&stats));
     let parts = rt::Parts {
-        config: core_config(&settings, incarnation),
+        config: core_config(&settings, incarnation, network.gate),
         kernel: network.kernel,
         receiver: network.receiver,
         paths: network.paths,
         sender: Sender::new(settings.cluster_id, micros(settings.timing.keepalive), &keyring),
         queues: rt_queues,
+        gates: network.gates,
+        watchdog: open_watchdog(&settings)?,
         stats: Arc::clone(&stats),
     };
-    let control = ends.into_control(&settings, &stats, network.view, network.modes);
+    let control = ends.into_control(&settings, &stats, network.view, network.modes, network.gate);
     lock_memory(&settings, &stats);
     let (me, cluster) = (settings.node_name(settings.me), &settings.cluster);
     info!("node {me} joins cluster {cluster} with incarnation {incarnation}");
-    threads::run(&settings, parts, takeover, control)
+    threads::run(&settings, parts, takeover, control)?;
+    // Everything is released: there is nothing left to guard.
+    keeper.retire();
+    Ok(())
+}
+
+fn open_watchdog(settings: &Settings) -> Result<Option<Watchdog>, RunError> {
+    let Some(path) = &settings.watchdog else { return Ok(None) };
+    let watchdog = Watchdog::open(path, settings.timing.deadtime)?;
+    watchdog.remarks.iter().for_each(|remark| info!("{remark}"));
+    Ok(Some(watchdog))
 }
 
 fn lock_memory(settings: &Settings, stats: &Stats) {
@@ -137,7 +160,7 @@ fn descriptor(what: &'static str) -> impl Fn(Errno) -> RunError {
 }
 
 /// What the core must know, ids instead of names.
-fn core_config(settings: &Settings, incarnation: u64) -> Config {
+fn core_config(settings: &Settings, incarnation: u64, gate: config::GateKind) -> Config {
     let wall_ms = clock::wall_ns() / 1_000_000;
     let keepalive = settings.timing.keepalive;
     let group = |group: &GroupSettings| config::GroupConfig {
@@ -156,7 +179,7 @@ fn core_config(settings: &Settings, incarnation: u64) -> Config {
         quorum: settings.quorum,
         groups: settings.groups.iter().zip(GroupId::all()).map(|(settings, _)| group(settings)).collect(),
         start: config::Start::Fresh,
-        gate: config::GateKind::Userspace,
+        gate,
         mutated: config::Mutated::default(),
     }
 }

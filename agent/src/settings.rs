@@ -36,6 +36,8 @@ pub struct Settings {
     pub control_socket: PathBuf,
     /// Where `/metrics` is served, if anywhere.
     pub metrics_listen: Option<SocketAddr>,
+    /// Watchdog device, if any.
+    pub watchdog: Option<PathBuf>,
     /// How the agent runs.
     pub runtime: RuntimeSettings,
 }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use agent_common::maps::COUNTERS;
+use agent_common::maps::{COUNTERS, Direction};
 use agent_core::{Instant, Snapshot};
 use xbeat::bridge::{KernelView, Keyring};
 use xbeat::ctl::metrics;
@@ -72,6 +72,10 @@ impl KernelView for NoKernel {
         [0; COUNTERS]
     }
 
+    fn gate_drops(&self, _place: u32, _direction: Direction) -> u64 {
+        0
+    }
+
     fn set_keys(&mut self, _keys: &Keyring) -> std::io::Result<()> {
         Ok(())
     }
@@ -88,6 +92,7 @@ fn families() -> Vec<String> {
         stats: &stats,
         kernel: &NoKernel,
         modes: &modes,
+        gate: agent_core::config::GateKind::Kernel,
         snapshot: &snapshot,
         now,
     };

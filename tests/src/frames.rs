@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use agent_common::{
     Beat, KeyId, LinkId, NodeId, NodeState,
-    maps::{ClusterConfig, KeyState, LinkConfig},
+    maps::{ClusterConfig, KeyState, LinkConfig, LinkTable},
     wire::{self, FRAME_MAX, TAG_LEN},
 };
 
@@ -57,9 +57,17 @@ pub const LINKS: [TestLink; 4] = [
     },
 ];
 
-/// The map's entry of a link.
-pub fn link_config(link: &TestLink) -> LinkConfig {
-    LinkConfig { ifindex: link.ifindex, port: u32::from(link.port), destination: mapped(link.destination) }
+/// The links as the map holds them.
+pub fn link_table() -> LinkTable {
+    let mut table = LinkTable::default();
+    for link in &LINKS {
+        table.links[usize::from(link.id)] = LinkConfig {
+            ifindex: link.ifindex,
+            port: u32::from(link.port),
+            destination: mapped(link.destination),
+        };
+    }
+    table
 }
 
 /// The cluster's settings as the map holds them.

@@ -14,7 +14,7 @@ use aya::{
     programs::{TestRunOptions, Xdp},
 };
 
-use crate::frames::{LINKS, cluster_config, key, link_config};
+use crate::frames::{cluster_config, key, link_table};
 
 /// `XDP_ABORTED`.
 pub const ABORTED: u32 = 0;
@@ -91,10 +91,7 @@ impl Kernel {
     /// A map is missing or of another shape.
     pub fn configure(&mut self) -> Result<()> {
         self.array(name::CONFIG)?.set(0, cluster_config(), 0)?;
-        let mut links = self.array(name::LINKS)?;
-        for link in &LINKS {
-            links.set(u32::from(link.id), link_config(link), 0)?;
-        }
+        self.array(name::LINKS)?.set(0, link_table(), 0)?;
         let mut keys: Array<_, KeyState> = self.array(name::KEYS)?;
         for id in 0..=u8::MAX {
             keys.set(u32::from(id), key(id), 0)?;

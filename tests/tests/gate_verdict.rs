@@ -179,7 +179,7 @@ fn a_gate_shuts_when_its_time_is_over_and_when_its_bar_is_above_it() {
     }
     let mut gate = guarded();
     let packet = ethernet(&[], 0x0800, &ipv4(OTHER_V4, V4, 6, 0, &[0; 40]));
-    let mut fate = |gate: &mut GateKernel, set: Gate, bar: u64| {
+    let fate = |gate: &mut GateKernel, set: Gate, bar: u64| {
         gate.set(GROUP, set).unwrap();
         gate.set_bar(GROUP, bar).unwrap();
         gate.arrive(&packet).unwrap()

@@ -232,7 +232,8 @@ impl Peer {
             let is_newer = news.greet || reading.beat.seq > self.seq;
             self.seq = self.seq.max(reading.beat.seq);
             self.accepted = reading.accepted;
-            if let Some(at) = reading.counts_at
+            // What was stamped before our start cannot have acknowledged this life of ours.
+            if let Some(at) = reading.counts_at.filter(|at| *at >= rules.started_at)
                 && is_newer
                 && self.counts_at.is_none_or(|before| at >= before)
             {
@@ -391,10 +392,13 @@ impl Peer {
     fn dead_at(&self, rules: &Rules) -> Instant {
         match (self.state, self.newest()) {
             (PeerState::Dead, _) => Instant::NEVER,
-            (PeerState::Unknown, _) | (PeerState::Up | PeerState::Late | PeerState::Leaving, None) => {
+            (PeerState::Unknown | PeerState::Up | PeerState::Late | PeerState::Leaving, None) => {
                 rules.unknown_until
             }
-            (PeerState::Up | PeerState::Late | PeerState::Leaving, Some(at)) => just_after(at, self.deadtime),
+            // Unknown with a stamp: it came and went while we slept.
+            (PeerState::Unknown | PeerState::Up | PeerState::Late | PeerState::Leaving, Some(at)) => {
+                just_after(at, self.deadtime)
+            }
         }
     }
 

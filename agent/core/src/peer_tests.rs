@@ -2,7 +2,7 @@
 
 use std::vec::Vec;
 
-use agent_common::{Claim, GroupId, NodeId, NodeState};
+use agent_common::{Ack, Claim, GroupId, NodeId, NodeState};
 use core::time::Duration;
 
 use super::{News, Peer, REREAD, Sign, next};
@@ -138,6 +138,38 @@ fn nobody_is_dead_before_initdead_if_never_heard() {
     assert_eq!(lab.judge(2500), Unknown, "the reading is too old for a verdict");
     lab.finds_nothing(2501);
     assert_eq!(lab.judge(2501), Dead);
+}
+
+#[test]
+fn a_peer_that_came_and_went_before_the_first_reading_is_dead_by_its_stamp() {
+    let mut lab = Lab::new();
+    lab.hears(10, 200, true);
+    assert_eq!(lab.peer.state(), Unknown);
+    assert_eq!(lab.judge(200), Dead);
+}
+
+#[test]
+fn a_stamp_from_before_our_start_does_not_count() {
+    let mut lab = Lab::new();
+    lab.hears(0, 10, true);
+    let mut later = Lab::new();
+    later.rules.started_at = at(1);
+    later.hears(0, 10, true);
+    assert_eq!((lab.peer.state(), later.peer.state()), (Up, Unknown));
+    later.finds_nothing(200);
+    assert_eq!(later.judge(200), Unknown, "a slot left by an earlier life of ours kills nobody");
+}
+
+#[test]
+fn an_acknowledgement_of_an_earlier_life_of_ours_says_nothing_of_our_table() {
+    let mut lab = Lab::new();
+    lab.beat.beat.acked.insert(NodeId::new(0).unwrap());
+    lab.beat.beat.acks[0] = Ack { incarnation: lab.rules.incarnation - 1, seq: 9, table: 4 };
+    lab.hears(0, 0, true);
+    assert_eq!(lab.peer.knows_mine(), 0);
+    lab.beat.beat.acks[0].incarnation += 1;
+    lab.hears(10, 10, true);
+    assert_eq!(lab.peer.knows_mine(), 4);
 }
 
 #[test]

@@ -21,6 +21,8 @@ pub(crate) struct Rules {
     pub(crate) warntime: Duration,
     /// The bound of announced deadtimes.
     pub(crate) initdead: Duration,
+    /// When this node started.
+    pub(crate) started_at: Instant,
     /// Until then a peer that was never heard is unknown.
     pub(crate) unknown_until: Instant,
     /// A rule that a test broke.
@@ -50,6 +52,7 @@ impl Rules {
             incarnation: config.incarnation,
             warntime: timing.warntime,
             initdead: timing.initdead,
+            started_at: now,
             unknown_until: now.after(timing.initdead),
             mutated: config.mutated,
             links: config.links.len().min(MAX_LINKS),

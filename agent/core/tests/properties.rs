@@ -347,7 +347,7 @@ impl Lab {
             let initial = self.now < START.after(INITDEAD);
             match state {
                 PeerState::Dead => assert!(silent, "I2: {peer} is dead though heard"),
-                PeerState::Unknown => assert!(initial, "I3: {peer} is unknown for ever"),
+                PeerState::Unknown => assert!(initial && known.counts.is_none(), "I3: {peer} is unknown"),
                 PeerState::Up | PeerState::Late | PeerState::Leaving => {
                     assert!(!silent, "I3: {peer} is {state:?}")
                 }

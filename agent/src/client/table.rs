@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use agent_common::Reject;
 
-use crate::ctl::status::{Link, Status};
+use crate::ctl::status::{GateDrops, Link, Status};
 
 /// The whole table.
 pub(super) fn table(status: &Status) -> String {
@@ -54,14 +54,16 @@ fn groups(status: &Status, out: &mut String) {
         out.push_str("No groups\n");
         return;
     }
-    let mut rows = vec![row(["GROUP", "HERE", "OWNER", "EPOCH", "LEASE", "ADDRESSES"])];
+    let mut rows = vec![row(["GROUP", "HERE", "OWNER", "EPOCH", "LEASE", "VOTES", "ADDRESSES"])];
     for group in &status.groups {
+        let because = |reason: &String| format!("{}: {reason}", group.state);
         rows.push(vec![
             group.name.clone(),
-            group.state.clone(),
+            group.reason.as_ref().map_or_else(|| group.state.clone(), because),
             group.owner.clone().unwrap_or_else(|| "nobody".to_owned()),
             if group.epoch == 0 { "-".to_owned() } else { group.epoch.to_string() },
             group.lease_ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms} ms")),
+            if group.votes.is_empty() { "-".to_owned() } else { group.votes.join("+") },
             group.addresses.join(", "),
         ]);
     }
@@ -75,6 +77,9 @@ fn facts(status: &Status, out: &mut String) {
         writeln!(out, "Receive     {}", if receive.is_empty() { "-".to_owned() } else { receive.join(", ") });
     let gate = if status.gate == "kernel" { "kernel" } else { "userspace only" };
     let _ = writeln!(out, "Gate        {gate}");
+    for GateDrops { address, ingress, egress } in &status.gate_drops {
+        let _ = writeln!(out, "            {ingress} packets to {address} and {egress} from it were dropped");
+    }
     let scheduling = match status.realtime.scheduling.as_str() {
         "deadline" => "SCHED_DEADLINE",
         "fifo" => "SCHED_FIFO",

@@ -27,7 +27,7 @@ pub use value::show_duration;
 pub const FILE_MAX: u64 = 1024 * 1024;
 
 const SECTIONS: &[&str] =
-    &["cluster", "timing", "node", "quorum", "link", "group", "control", "metrics", "runtime"];
+    &["cluster", "timing", "node", "quorum", "link", "group", "control", "metrics", "watchdog", "runtime"];
 
 /// Reads the file for the host that this runs on.
 ///
@@ -78,6 +78,7 @@ fn read(name: &str, root: &Section<'_>, hostname: &str, findings: &mut Findings<
     let groups = groups::groups(root, &nodes, &links, findings);
     let control_socket = runtime::control(root, base, findings);
     let metrics_listen = runtime::metrics(root, findings);
+    let watchdog = runtime::watchdog(root, base, findings);
     let runtime = runtime::runtime(root, base, findings);
     let cluster = cluster?;
     let (quorum, vote_change) = quorum?;
@@ -94,6 +95,7 @@ fn read(name: &str, root: &Section<'_>, hostname: &str, findings: &mut Findings<
         key_file: cluster.key_file,
         control_socket,
         metrics_listen,
+        watchdog,
         runtime,
     })
 }

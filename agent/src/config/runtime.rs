@@ -1,4 +1,4 @@
-//! `[control]`, `[metrics]` and `[runtime]`: where people reach the agent and how it runs on its host.
+//! `[control]`, `[metrics]`, `[watchdog]` and `[runtime]`: where people reach the agent and how it runs on its host.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -11,10 +11,12 @@ use crate::settings::{Generation, RuntimeSettings, Scheduling, XdpSetting};
 
 /// Where the control socket is unless the file says otherwise.
 const SOCKET: &str = "/run/xbeat/xbeat.sock";
-/// Longest path of a Unix socket (sun_path less its NUL).
-const SOCKET_MAX: usize = 107;
+/// Longest path of a Unix socket (sun_path less its NUL), less the ending of the one that is made first.
+const SOCKET_MAX: usize = 105;
 /// Where metrics are served when `[metrics]` does not say.
 const METRICS: &str = "127.0.0.1:9694";
+/// The first watchdog, when `[watchdog]` is there and does not say.
+const WATCHDOG: &str = "/dev/watchdog";
 const STATE_DIR: &str = "/var/lib/xbeat";
 const BPFFS: &str = "/sys/fs/bpf/xbeat";
 /// Above the kernel's threaded interrupts, which run at [`IRQ_PRIORITY`].
@@ -63,6 +65,11 @@ pub(super) fn metrics(root: &Section<'_>, findings: &mut Findings<'_>) -> Option
             None
         }
     }
+}
+
+pub(super) fn watchdog(root: &Section<'_>, base: &Path, findings: &mut Findings<'_>) -> Option<PathBuf> {
+    let section = root.table("watchdog", "[watchdog]", &["device"], findings)?;
+    Some(path(&section, "device", WATCHDOG, base, findings))
 }
 
 pub(super) fn runtime(root: &Section<'_>, base: &Path, findings: &mut Findings<'_>) -> RuntimeSettings {

@@ -3,7 +3,9 @@
 
 use std::fmt::Write as _;
 
-use agent_core::{Change, Instant, PeerState, Transition};
+use agent_common::GroupId;
+use agent_core::snapshot::LeaseReason;
+use agent_core::{Change, GateBy, Instant, PeerState, Transition};
 use serde::{Deserialize, Serialize};
 
 use super::label;
@@ -81,6 +83,45 @@ pub enum What {
         #[serde(skip_serializing_if = "Option::is_none", default)]
         attempts: Option<u32>,
     },
+    /// This node's lease of a group was won or lost.
+    Lease {
+        /// The group.
+        group: String,
+        /// `held` or `lost`.
+        to: String,
+        /// Why.
+        reason: String,
+    },
+    /// The gate of a service address was opened or shut.
+    Gate {
+        /// The address.
+        address: String,
+        /// `open` or `closed`.
+        to: String,
+        /// `agent` or `kernel`.
+        by: String,
+        /// Its group.
+        #[serde(default)]
+        group: String,
+    },
+    /// This node's vote for a group.
+    Vote {
+        /// The group.
+        group: String,
+        /// The epoch that it votes for, 0 for none.
+        epoch: u64,
+        /// Whom it votes for.
+        candidate: Option<String>,
+    },
+    /// This node was to be fenced.
+    Fence {
+        /// Who.
+        node: String,
+        /// `unavoidable`: a lost lease could not be withdrawn, and the watchdog is petted no more.
+        to: String,
+        /// Why.
+        reason: String,
+    },
     /// The configuration or the keys were read again.
     Config {
         /// What was read: `keys`.
@@ -143,17 +184,27 @@ impl<'s> Teller<'s> {
         Self { settings, peers: vec![PeerState::Unknown; settings.nodes.len()] }
     }
 
-    /// The event of a note.
-    pub fn tell(&mut self, note: &Note) -> Event {
+    /// The events of a note: one for each address of a gate, none for what only one client waits for.
+    pub fn tell(&mut self, note: &Note) -> Vec<Event> {
         match note {
-            Note::Transition(transition) => self.transition(transition),
+            Note::Transition(Transition { at, what: Change::Gate { group, open, by } }) => {
+                self.gate(*group, *open, *by).map(|what| Event { t_ns: at.0, what }).collect()
+            }
+            Note::Transition(transition) => vec![self.transition(transition)],
+            Note::Answer { .. } => Vec::new(),
+            Note::SelfFenced { at, group } => vec![Event { t_ns: at.0, what: self.fenced(*group) }],
+            Note::WatchdogFailed { at, errno } => {
+                let errno = nix::errno::Errno::from_raw(*errno);
+                let what = What::own(&format!("the watchdog could not be petted: {}", errno.desc()));
+                vec![Event { t_ns: at.0, what }]
+            }
             Note::Address { at, resource, done } => {
                 let to = match done {
                     AddressChange::Added => "added",
                     AddressChange::Deleted => "deleted",
                     AddressChange::Announced => "announced",
                 };
-                Event { t_ns: at.0, what: self.address(*resource, to, None, None) }
+                vec![Event { t_ns: at.0, what: self.address(*resource, to, None, None) }]
             }
         }
     }
@@ -169,6 +220,12 @@ impl<'s> Teller<'s> {
             What::Peer { incarnation: Some(_), .. } => false,
             What::Link { peer, to, .. } => to == "dead" && !leaving(peer),
             What::Group { to, .. } => to == "failed",
+            What::Lease { to, reason, .. } => {
+                to == "lost" && LOST_UNWANTED.iter().any(|lost| lost.text() == reason)
+            }
+            What::Gate { to, by, .. } => to == "closed" && by == label::gate_by(GateBy::Kernel),
+            What::Vote { .. } => false,
+            What::Fence { .. } => true,
             What::Address { to, .. } => to == "failed" || to == "vanished",
             What::Config { to, .. } => to == "refused",
             What::Own { quorum, dropped, .. } => *quorum == Some(false) || dropped.is_some(),
@@ -224,17 +281,19 @@ impl<'s> Teller<'s> {
                 let reason = "somebody else removed it; it is put back".to_owned();
                 self.address(resource, "vanished", Some(reason), None)
             }
-            Change::Lease { group, held, reason } => {
-                let word = if held { "lease held" } else { "lease lost" };
-                What::own(&format!("{word} of {}: {}", self.settings.group_name(group), reason.text()))
-            }
-            Change::Vote { group, epoch: _, candidate } => {
-                let candidate = candidate.map_or("nobody", |node| self.settings.node_name(node));
-                What::own(&format!("vote for {candidate} in {}", self.settings.group_name(group)))
-            }
-            Change::Gate { group, open, by: _ } => {
-                let word = if open { "open" } else { "closed" };
-                What::own(&format!("gate of {} {word}", self.settings.group_name(group)))
+            Change::Lease { group, held, reason } => What::Lease {
+                group: self.settings.group_name(group).to_owned(),
+                to: if held { "held" } else { "lost" }.to_owned(),
+                reason: reason.text().to_owned(),
+            },
+            Change::Vote { group, epoch, candidate } => What::Vote {
+                group: self.settings.group_name(group).to_owned(),
+                epoch,
+                candidate: candidate.map(|node| self.settings.node_name(node).to_owned()),
+            },
+            // Told above, once for each address.
+            Change::Gate { group, open, by } => {
+                gate(String::new(), self.settings.group_name(group), open, by)
             }
             Change::Quorum { have } => {
                 What::Own { to: None, quorum: Some(have), lateness_us: None, dropped: None }
@@ -244,6 +303,28 @@ impl<'s> Teller<'s> {
             }
         };
         Event { t_ns: transition.at.0, what }
+    }
+
+    fn gate(&self, group: GroupId, open: bool, by: GateBy) -> impl Iterator<Item = What> {
+        let settings = self.settings.groups.get(group.index());
+        let addresses = settings.into_iter().flat_map(|settings| &settings.addresses);
+        let name = settings.map_or("", |settings| settings.name.as_str());
+        addresses.map(move |settings| gate(settings.address.to_string(), name, open, by))
+    }
+
+    fn fenced(&self, group: GroupId) -> What {
+        let group = self.settings.group_name(group);
+        What::Fence {
+            node: self.settings.node_name(self.settings.me).to_owned(),
+            to: "unavoidable".to_owned(),
+            reason: if self.settings.watchdog.is_some() {
+                format!("the lost lease of {group} could not be withdrawn: the watchdog is petted no more")
+            } else {
+                format!(
+                    "the lost lease of {group} could not be withdrawn, and there is no [watchdog]: stop this node"
+                )
+            },
+        }
     }
 
     fn address(
@@ -261,6 +342,19 @@ impl<'s> Teller<'s> {
             reason,
             attempts,
         }
+    }
+}
+
+/// Leases that are lost for these reasons were not given away.
+const LOST_UNWANTED: [LeaseReason; 4] =
+    [LeaseReason::Expired, LeaseReason::Failed, LeaseReason::Rival, LeaseReason::PingLost];
+
+fn gate(address: String, group: &str, open: bool, by: GateBy) -> What {
+    What::Gate {
+        address,
+        to: if open { "open" } else { "closed" }.to_owned(),
+        by: label::gate_by(by).to_owned(),
+        group: group.to_owned(),
     }
 }
 
@@ -303,6 +397,15 @@ impl Event {
                 }
                 text
             }
+            What::Lease { group, to, reason } => format!("lease of {group}: {to}: {reason}"),
+            What::Gate { address, to, by, group } => {
+                format!("gate of {address} ({group}): {to} by the {by}")
+            }
+            What::Vote { group, candidate: None, .. } => format!("vote for {group}: free"),
+            What::Vote { group, epoch, candidate: Some(candidate) } => {
+                format!("vote for {group}: {candidate}, epoch {epoch}")
+            }
+            What::Fence { node, to, reason } => format!("fencing of {node}: {to}: {reason}"),
             What::Config { what, to, reason: None } => format!("{what}: {to}"),
             What::Config { what, to, reason: Some(reason) } => format!("{what}: {to}: {reason}"),
             What::Own { to: Some(to), .. } => format!("agent: {to}"),

@@ -15,7 +15,7 @@ pub(super) const HISTORY: usize = 2048;
 /// Events that wait for one follower.
 pub(super) const BACKLOG: usize = 1024;
 /// Most followers at once.
-pub(super) const FOLLOWERS: usize = 16;
+pub(super) const FOLLOWERS: u32 = 16;
 
 /// One event as JSON, shared by all who get it.
 pub(super) type Line = Arc<str>;
@@ -53,7 +53,7 @@ impl Followers {
     /// Events from now on; `None` when there are too many who watch.
     pub(super) fn follow(&mut self) -> Option<mpsc::Receiver<Line>> {
         self.list.retain(|follower| !follower.lines.is_closed());
-        if self.list.len() >= FOLLOWERS {
+        if self.list.len() >= FOLLOWERS as usize {
             return None;
         }
         let (lines, receiver) = mpsc::channel(BACKLOG);

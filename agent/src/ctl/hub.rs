@@ -5,7 +5,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_core::Snapshot;
+use agent_common::GroupId;
+use agent_core::{Answer, Operator, Snapshot};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -17,6 +18,7 @@ use super::followers::{Followers, Line};
 use super::metrics;
 use super::signals::Wish;
 use super::status::{Sources, Status};
+use super::waiting::Waiting;
 use crate::bridge::{Command, ControlSide, Note};
 use crate::keys;
 use crate::rt::clock;
@@ -29,10 +31,19 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) enum Ask {
     /// The status.
     Status(oneshot::Sender<Box<Status>>),
+    /// What an operator wants; answered when the result is there.
+    Operate { wanted: Wanted, reply: oneshot::Sender<Result<(), String>> },
     /// The metrics in OpenMetrics text.
     Metrics(oneshot::Sender<String>),
     /// Events: the past, and the future if asked for; `None` instead when there are too many followers.
     Events { follow: bool, lines: Option<u32>, reply: oneshot::Sender<Option<Events>> },
+}
+
+/// What an operator wants, groups by name; `None` is all.
+pub(super) enum Wanted {
+    Standby(Option<String>),
+    Takeover(Option<String>),
+    Maintenance(bool),
 }
 
 /// Events for one client.
@@ -49,6 +60,7 @@ pub(super) struct Hub {
     notes_ready: AsyncFd<OwnedFd>,
     ended: AsyncFd<OwnedFd>,
     followers: Followers,
+    waiting: Waiting,
     leaving: bool,
     /// What [`crate::stats::Stats::dropped`] was when it was last told.
     dropped: u64,
@@ -61,8 +73,18 @@ impl Hub {
         let settings = Arc::clone(&side.settings);
         let notes_ready = watched(&side.notes_ready)?;
         let ended = watched(&side.ended)?;
-        let followers = Followers::default();
-        Ok(Self { side, settings, wished, notes_ready, ended, followers, leaving: false, dropped: 0 })
+        let (followers, waiting) = (Followers::default(), Waiting::default());
+        Ok(Self {
+            side,
+            settings,
+            wished,
+            notes_ready,
+            ended,
+            followers,
+            waiting,
+            leaving: false,
+            dropped: 0,
+        })
     }
 
     /// Until the rt thread has ended. `_asks` keeps the channel open when there is no server.
@@ -117,8 +139,16 @@ impl Hub {
         // Each queue is in order, but a wake-up finds several of them.
         notes.sort_by_key(Note::at);
         for note in &notes {
-            let event = teller.tell(note);
-            self.publish(&event, teller.weight(&event));
+            for event in teller.tell(note) {
+                self.publish(&event, teller.weight(&event));
+            }
+            if let Note::Answer { ticket, answer, .. } = note {
+                let result = match answer {
+                    Answer::Done => Ok(()),
+                    Answer::Refused(refusal) => Err(refusal.text().to_owned()),
+                };
+                self.waiting.answer(*ticket, result);
+            }
         }
         let dropped = self.side.stats.dropped.load(std::sync::atomic::Ordering::Relaxed);
         if dropped > self.dropped {
@@ -190,6 +220,7 @@ impl Hub {
                 let status = self.with_sources(Status::of);
                 let _ = reply.send(Box::new(status));
             }
+            Ask::Operate { wanted, reply } => self.operate(wanted, reply),
             Ask::Metrics(reply) => {
                 let text = self.with_sources(metrics::render);
                 let _ = reply.send(text);
@@ -207,6 +238,34 @@ impl Hub {
         }
     }
 
+    fn operate(&mut self, wanted: Wanted, reply: oneshot::Sender<Result<(), String>>) {
+        let what = match wanted {
+            Wanted::Standby(group) => self.group(group).map(Operator::Standby),
+            Wanted::Takeover(group) => self.group(group).map(Operator::Takeover),
+            Wanted::Maintenance(on) => Ok(Operator::Maintenance(on)),
+        };
+        match what {
+            Ok(what) => {
+                if let Some(ticket) = self.waiting.take(reply)
+                    && !self.command(Command::Operate { ticket, what })
+                {
+                    let error = "the realtime thread does not read its commands";
+                    self.waiting.answer(ticket, Err(error.to_owned()));
+                }
+            }
+            Err(error) => drop(reply.send(Err(error))),
+        }
+    }
+
+    fn group(&self, name: Option<String>) -> Result<Option<GroupId>, String> {
+        let Some(name) = name else { return Ok(None) };
+        let found = GroupId::all().zip(&self.settings.groups).find(|(_, group)| group.name == name);
+        found.map(|(id, _)| Some(id)).ok_or_else(|| {
+            let names: Vec<&str> = self.settings.groups.iter().map(|group| group.name.as_str()).collect();
+            format!("there is no group {name} (there are: {})", names.join(", "))
+        })
+    }
+
     fn with_sources<T>(&mut self, make: impl FnOnce(&Sources<'_>) -> T) -> T {
         let snapshot: &Snapshot = self.side.snapshots.read();
         let sources = Sources {
@@ -214,6 +273,7 @@ impl Hub {
             stats: &self.side.stats,
             kernel: self.side.kernel.as_ref(),
             modes: &self.side.modes,
+            gate: self.side.gate,
             snapshot,
             now: clock::now(),
         };

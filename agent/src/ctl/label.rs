@@ -1,6 +1,7 @@
 //! The words that `status`, events, metrics and the log use for states: part of the interface, so one place.
 
-use agent_core::{Failure, GroupState, LinkState, PeerState};
+use agent_core::config::GateKind;
+use agent_core::{Failure, GateBy, GroupState, LinkState, PeerState, Reason};
 
 /// A peer's state.
 pub const fn peer(state: PeerState) -> &'static str {
@@ -49,6 +50,47 @@ pub const GROUP_STATES: [GroupState; 5] = [
     GroupState::Stopping,
     GroupState::Failed,
 ];
+
+/// Why a group is not served here.
+pub const fn reason(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Joining => "this node does not know yet who is there",
+        Reason::Leaving => "this node is leaving",
+        Reason::NoQuorum => "no quorum",
+        Reason::TieBreak => "the tie-break has not spoken",
+        Reason::HeldElsewhere => "held by a living node",
+        Reason::OtherPreferred => "a living node is preferred",
+        Reason::TableUnknown => "a living owner's table is not known yet",
+        Reason::Failed => "it failed here",
+        Reason::Rival => "another node holds it at a higher epoch",
+        Reason::Failback => "a more preferred node takes it back",
+        Reason::Asking => "asking the holder to hand it over",
+        Reason::NotAnOwner => "this node is not in `prefer`",
+        Reason::HeldOff => "promises from before the start may still bind this node",
+        Reason::VoteElsewhere => "this node's vote belongs to another",
+        Reason::LeaseLost => "the lease ran out",
+        Reason::Standby => "on standby by the operator",
+        Reason::Maintenance => "decisions are suspended for maintenance",
+        Reason::Waiting => "waiting for its turn",
+        Reason::VotesChanging => "the change of the voters is not known to enough of them yet",
+    }
+}
+
+/// Who moved a gate.
+pub const fn gate_by(by: GateBy) -> &'static str {
+    match by {
+        GateBy::Agent => "agent",
+        GateBy::Kernel => "kernel",
+    }
+}
+
+/// Who shuts an address whose holder may not serve it.
+pub const fn gate_kind(kind: GateKind) -> &'static str {
+    match kind {
+        GateKind::Kernel => "kernel",
+        GateKind::Userspace => "userspace",
+    }
+}
 
 /// Why an effect failed.
 pub fn failure(failure: Failure) -> String {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use agent_common::maps::Counter;
 use agent_common::{LinkId, NodeId};
+use agent_core::config::GateKind;
 use agent_core::{GroupView, LinkView};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder};
@@ -13,7 +14,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use super::label;
-use super::status::Sources;
+use super::status::{GateDrops, Sources};
 use crate::settings::ReceiveMode;
 use crate::stats::{BUCKETS_US, Histogram};
 
@@ -46,6 +47,7 @@ struct Reading {
 pub fn render(from: &Sources<'_>) -> String {
     let mut families = Vec::new();
     heartbeats(from, &mut families);
+    gates(from, &mut families);
     peers(from, &mut families);
     links(from, &mut families);
     groups(from, &mut families);
@@ -96,6 +98,20 @@ fn heartbeats(from: &Sources<'_>, out: &mut Vec<Family>) {
         series: Series::Counter(
             rejected.map(|(reason, count)| (vec![("reason", reason.label().to_owned())], count)).collect(),
         ),
+    });
+}
+
+fn gates(from: &Sources<'_>, out: &mut Vec<Family>) {
+    let drops = |drops: GateDrops| {
+        let of = |direction: &str, count| {
+            (vec![("address", drops.address.clone()), ("direction", direction.to_owned())], count)
+        };
+        [of("ingress", drops.ingress), of("egress", drops.egress)]
+    };
+    out.push(Family {
+        name: "gate_dropped",
+        help: "Packets that the kernel's gate dropped, to and from an address that this node may not serve",
+        series: Series::Counter(from.gate_drops().flat_map(drops).collect()),
     });
 }
 
@@ -218,7 +234,7 @@ fn agent(from: &Sources<'_>, out: &mut Vec<Family>) {
     gauge(
         "gate_kernel",
         "1 when the kernel shuts addresses, 0 when only the agent does",
-        vec![(Vec::new(), 0.0)],
+        vec![(Vec::new(), flag(from.gate == GateKind::Kernel))],
     );
     let modes = |(interface, mode): (&String, &ReceiveMode)| {
         [ReceiveMode::Native, ReceiveMode::Generic, ReceiveMode::Socket].map(|other| {

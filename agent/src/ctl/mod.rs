@@ -14,15 +14,16 @@ mod server;
 mod signals;
 pub mod socket;
 pub mod status;
+mod waiting;
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
-use tracing::{error, info};
+use tracing::{debug, error, info};
 
 use crate::bridge::ControlSide;
 use crate::settings::Settings;
@@ -69,8 +70,9 @@ async fn serve(side: ControlSide, wished: mpsc::Receiver<Wish>) -> io::Result<()
         }
     };
     let mut servers = JoinSet::new();
+    let places = Arc::new(Semaphore::new(server::CLIENTS as usize));
     if let Some(socket) = &socket {
-        servers.spawn(server::serve(socket.listener()?, asks.clone()));
+        servers.spawn(server::serve(socket.listener()?, Arc::clone(&places), asks.clone()));
     }
     if let Some(listener) = metrics_listener(&settings).await {
         servers.spawn(http::serve(listener, asks.clone()));
@@ -79,8 +81,10 @@ async fn serve(side: ControlSide, wished: mpsc::Receiver<Wish>) -> io::Result<()
     let result = hub.run(asked, asks).await;
     drop(hub);
     servers.abort_all();
-    // The followers have been told; their tasks need a moment to write it.
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    // The followers have been told; their tasks end when they have written it.
+    if tokio::time::timeout(FAREWELL, places.acquire_many(server::CLIENTS)).await.is_err() {
+        debug!("some clients of the control socket did not read to the end");
+    }
     result
 }
 

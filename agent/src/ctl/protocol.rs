@@ -1,6 +1,8 @@
 //! The control socket's language: a client writes one JSON object on a line, the agent answers with lines.
 //! The first line of an answer says whether the request was understood.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::status::Status;
@@ -8,12 +10,32 @@ use super::status::Status;
 /// Longest request.
 pub const REQUEST_MAX: u64 = 4096;
 
+/// How long the agent waits for what becomes of a command before it says that it does not know.
+pub const RESULT_PATIENCE: Duration = Duration::from_secs(60);
+
 /// What a client wants.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
 pub enum Request {
     /// A [`Status`].
     Status,
+    /// Hand a group over, or all, and do not take it again.
+    Standby {
+        /// Its name; all without it.
+        #[serde(default)]
+        group: Option<String>,
+    },
+    /// Take a group, or all that this node may own.
+    Takeover {
+        /// Its name; all without it.
+        #[serde(default)]
+        group: Option<String>,
+    },
+    /// Suspend decisions, or take them up again.
+    Maintenance {
+        /// Suspend.
+        on: bool,
+    },
     /// Events, one on each line after the answer.
     Events {
         /// Whether to go on with what happens from now on.
@@ -36,6 +58,8 @@ pub enum Answer {
     },
     /// To [`Request::Events`]: the events follow.
     Events,
+    /// To a command: it is done.
+    Done,
     /// The request was not carried out; nothing has changed.
     Refused {
         /// Why.

@@ -11,19 +11,18 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::followers::FOLLOWERS;
-use super::hub::{Ask, Events};
-use super::protocol::{Answer, REQUEST_MAX, Request};
+use super::hub::{Ask, Events, Wanted};
+use super::protocol::{Answer, REQUEST_MAX, RESULT_PATIENCE, Request};
 
 /// Most clients at once: every follower and as many who ask.
-const CLIENTS: usize = FOLLOWERS * 2;
+pub(super) const CLIENTS: u32 = FOLLOWERS * 2;
 /// How long a client may take to ask, and to read an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Wait after an accept that failed, for descriptors to come free.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Accepts for as long as the agent runs.
-pub(super) async fn serve(listener: UnixListener, asks: mpsc::Sender<Ask>) {
-    let places = Arc::new(Semaphore::new(CLIENTS));
+/// Accepts for as long as the agent runs. Each client takes one of [`CLIENTS`] places.
+pub(super) async fn serve(listener: UnixListener, places: Arc<Semaphore>, asks: mpsc::Sender<Ask>) {
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(PAUSE).await;
@@ -55,6 +54,9 @@ async fn client(stream: UnixStream, asks: &mpsc::Sender<Ask>) -> io::Result<()> 
             let status = status.await.map_err(|_| gone())?;
             answer(&mut write, &Answer::Status { status }).await
         }
+        Request::Standby { group } => operate(&mut write, asks, Wanted::Standby(group)).await,
+        Request::Takeover { group } => operate(&mut write, asks, Wanted::Takeover(group)).await,
+        Request::Maintenance { on } => operate(&mut write, asks, Wanted::Maintenance(on)).await,
         Request::Events { follow, lines } => {
             let (reply, events) = oneshot::channel();
             ask(asks, Ask::Events { follow, lines, reply }).await?;
@@ -62,6 +64,23 @@ async fn client(stream: UnixStream, asks: &mpsc::Sender<Ask>) -> io::Result<()> 
                 Some(events) => events_to(&mut read, &mut write, events).await,
                 None => refuse(&mut write, "too many are following already").await,
             }
+        }
+    }
+}
+
+/// Waits for what becomes of it, within bounds.
+async fn operate(write: &mut OwnedWriteHalf, asks: &mpsc::Sender<Ask>, wanted: Wanted) -> io::Result<()> {
+    let (reply, result) = oneshot::channel();
+    ask(asks, Ask::Operate { wanted, reply }).await?;
+    match timeout(RESULT_PATIENCE, result).await {
+        Ok(Ok(Ok(()))) => answer(write, &Answer::Done).await,
+        Ok(Ok(Err(error))) => refuse(write, &error).await,
+        Ok(Err(_)) => Err(gone()),
+        Err(_) => {
+            let waited = RESULT_PATIENCE.as_secs();
+            let error =
+                format!("there is no result after {waited} s, and it may still come: see `xbeat events`");
+            refuse(write, &error).await
         }
     }
 }

@@ -4,12 +4,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use agent_common::maps::Direction;
 use agent_common::{LinkId, NodeId, Reject};
+use agent_core::config::GateKind;
 use agent_core::{GroupView, Instant, LinkView, NodeView, Snapshot};
 use serde::{Deserialize, Serialize};
 
 use super::label;
 use crate::bridge::KernelView;
+use crate::gate::guard;
 use crate::settings::{ReceiveMode, Settings};
 use crate::stats::Stats;
 
@@ -42,6 +45,20 @@ pub struct Status {
     pub leaving: bool,
     /// Version of the agent.
     pub version: String,
+    /// What gates dropped, by address; those that are not zero.
+    #[serde(default)]
+    pub gate_drops: Vec<GateDrops>,
+}
+
+/// Packets that the gate of an address dropped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GateDrops {
+    /// The address.
+    pub address: String,
+    /// Packets to it.
+    pub ingress: u64,
+    /// Packets from it.
+    pub egress: u64,
 }
 
 /// One node.
@@ -89,6 +106,11 @@ pub struct Group {
     pub lease_ms: Option<u64>,
     /// Its addresses with prefix lengths.
     pub addresses: Vec<String>,
+    /// Why it is not served here, for people; `null` while it is.
+    pub reason: Option<String>,
+    /// Who votes for the node that this node votes for, as far as it knows.
+    #[serde(default)]
+    pub votes: Vec<String>,
 }
 
 /// How the agent runs.
@@ -113,6 +135,8 @@ pub struct Sources<'a> {
     pub kernel: &'a dyn KernelView,
     /// How each interface receives.
     pub modes: &'a BTreeMap<String, ReceiveMode>,
+    /// Who shuts an address whose holder may not serve it.
+    pub gate: GateKind,
     /// The core's view.
     pub snapshot: &'a Snapshot,
     /// CLOCK_MONOTONIC.
@@ -146,6 +170,15 @@ impl Sources<'_> {
             .map(move |link| (link.id, view.links.get(link.id.index()).copied().unwrap_or_default()))
     }
 
+    /// What gates dropped, by address.
+    pub fn gate_drops(&self) -> impl Iterator<Item = GateDrops> {
+        guard::places(self.settings).map(|placed| GateDrops {
+            address: placed.address.address.to_string(),
+            ingress: self.kernel.gate_drops(placed.place, Direction::Ingress),
+            egress: self.kernel.gate_drops(placed.place, Direction::Egress),
+        })
+    }
+
     /// Since the newest heartbeat of a node that counts.
     pub fn age(&self, id: NodeId) -> Option<Duration> {
         if id == self.settings.me {
@@ -164,7 +197,7 @@ impl Status {
             node: settings.node_name(settings.me).to_owned(),
             cluster: settings.cluster.clone(),
             quorum: snapshot.quorum,
-            gate: "userspace".to_owned(),
+            gate: label::gate_kind(from.gate).to_owned(),
             xdp: modes.iter().map(|(interface, mode)| (interface.clone(), mode.label().to_owned())).collect(),
             nodes: NodeId::all()
                 .zip(&settings.nodes)
@@ -181,6 +214,7 @@ impl Status {
             maintenance: snapshot.maintenance,
             leaving: snapshot.leaving,
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            gate_drops: from.gate_drops().filter(|drops| drops.ingress + drops.egress > 0).collect(),
         }
     }
 }
@@ -223,6 +257,8 @@ fn groups(from: &Sources<'_>) -> Vec<Group> {
             epoch: view.epoch,
             lease_ms: view.lease.map(|lease| whole(lease.as_millis())),
             addresses: settings.addresses.iter().map(prefixed).collect(),
+            reason: view.reason.map(|reason| label::reason(reason).to_owned()),
+            votes: view.votes.iter().map(|node| from.settings.node_name(node).to_owned()).collect(),
         }
     };
     from.settings.groups.iter().enumerate().map(group).collect()

@@ -2,18 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use agent_common::maps::{COUNTERS, Counter};
+use agent_common::maps::{COUNTERS, Counter, Direction};
 use agent_common::{GroupId, LinkId, NodeId, Reject};
+use agent_core::config::GateKind;
 use agent_core::{
     Change, GroupState, GroupView, Instant, LinkState, NodeView, PeerState, ResourceRef, Snapshot, Transition,
 };
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::event::{Event, Teller, Weight, What};
@@ -34,6 +36,10 @@ impl KernelView for FakeKernel {
         counters[Reject::Digest.index()] = 7;
         counters[Counter::Accepted.index()] = 1000;
         counters
+    }
+
+    fn gate_drops(&self, place: u32, direction: Direction) -> u64 {
+        u64::from(place == 0 && direction == Direction::Ingress) * 5
     }
 
     fn set_keys(&mut self, _keys: &Keyring) -> std::io::Result<()> {
@@ -118,6 +124,7 @@ impl Agent {
             commands_ready: commands_ready.try_clone().unwrap(),
             kernel: Box::new(FakeKernel),
             modes: BTreeMap::from([("eth0".to_owned(), ReceiveMode::Native)]),
+            gate: GateKind::Kernel,
             ended: ended.try_clone().unwrap(),
         };
         let (wishes, wished) = mpsc::channel(WISHES);
@@ -159,6 +166,8 @@ impl Agent {
     }
 
     fn next_command(&mut self) -> Command {
+        let mut ready = [PollFd::new(self.commands_ready.as_fd(), PollFlags::POLLIN)];
+        assert_eq!(poll(&mut ready, PollTimeout::from(30_000_u16)).unwrap(), 1, "no command came");
         nix::unistd::read(&self.commands_ready, &mut [0; 8]).unwrap();
         self.commands.pop().unwrap()
     }
@@ -191,7 +200,7 @@ fn status_is_the_interface() {
     assert_eq!(status["node"], "alpha");
     assert_eq!(status["cluster"], "web");
     assert_eq!(status["quorum"], true);
-    assert_eq!(status["gate"], "userspace");
+    assert_eq!(status["gate"], "kernel");
     assert_eq!(status["xdp"]["eth0"], "native");
     let nodes = status["nodes"].as_array().unwrap();
     assert_eq!(nodes.len(), 2);
@@ -240,6 +249,21 @@ fn events_are_remembered_and_followed() {
 }
 
 #[test]
+fn events_of_one_wakeup_are_told_in_order() {
+    let mut agent = Agent::start();
+    for t_ns in [52, 50, 51] {
+        agent.notes.push(address_note(t_ns)).unwrap();
+    }
+    let mut follower = agent.ask(r#"{"command":"events","follow":true,"lines":0}"#);
+    assert!(line(&mut follower).contains("events"));
+    raise(&agent.notes_ready);
+    for t_ns in [50, 51, 52] {
+        assert!(line(&mut follower).starts_with(&format!("{{\"t_ns\":{t_ns},")));
+    }
+    agent.end();
+}
+
+#[test]
 fn what_is_no_request_is_refused_and_the_next_is_served() {
     let agent = Agent::start();
     for request in ["", "status", "{\"command\":\"halt\"}", "{}", &"x".repeat(100_000)] {
@@ -251,6 +275,10 @@ fn what_is_no_request_is_refused_and_the_next_is_served() {
         assert!(answer.is_empty() || answer.contains("refused"), "{request:.20}: {answer}");
         assert!(!answer.is_empty() || request.len() > 4096, "{request:.20} got no answer");
     }
+    // A request without an end is refused at its limit, not when patience ends.
+    let mut endless = agent.connect();
+    endless.get_mut().write_all(&[b'x'; 5000]).unwrap();
+    assert!(line(&mut endless).contains("refused"));
     assert!(line(&mut agent.ask(r#"{"command":"status"}"#)).contains("alpha"));
     agent.end();
 }
@@ -313,6 +341,7 @@ fn rendered() -> (String, Settings) {
         stats: &stats,
         kernel: &FakeKernel,
         modes: &modes,
+        gate: GateKind::Kernel,
         snapshot: &snapshot,
         now,
     };
@@ -399,7 +428,9 @@ fn metrics_are_served_and_others_are_turned_away() {
             while let Some(ask) = asked.recv().await {
                 match ask {
                     hub::Ask::Metrics(reply) => reply.send("# EOF\n".to_owned()).unwrap(),
-                    hub::Ask::Status(_) | hub::Ask::Events { .. } => panic!("not asked for"),
+                    hub::Ask::Status(_) | hub::Ask::Events { .. } | hub::Ask::Operate { .. } => {
+                        panic!("not asked for")
+                    }
                 }
             }
         });
@@ -434,7 +465,7 @@ fn every_change_is_an_event_of_the_interface() {
     let silent = Duration::from_micros(51_234);
     let deadtime = Duration::from_millis(50);
     let mut tell = |what| {
-        let event = teller.tell(&Note::Transition(Transition { at: Instant(9), what }));
+        let event = teller.tell(&Note::Transition(Transition { at: Instant(9), what })).remove(0);
         let json = event.to_json();
         assert_eq!(serde_json::from_str::<Event>(&json).unwrap(), event);
         assert!(!event.to_text().contains('\n'));
@@ -476,7 +507,7 @@ fn a_planned_leave_wakes_nobody() {
     let (peer, link) = (NodeId::new(1).unwrap(), LinkId::new(0).unwrap());
     let (silent, deadtime) = (Duration::ZERO, Duration::ZERO);
     let mut weigh = |what| {
-        let event = teller.tell(&Note::Transition(Transition { at: Instant(1), what }));
+        let event = teller.tell(&Note::Transition(Transition { at: Instant(1), what })).remove(0);
         teller.weight(&event)
     };
     let change = |from, to| Change::Peer { peer, from, to, silent, deadtime };
@@ -502,6 +533,7 @@ fn a_status_before_the_first_snapshot_shows_every_node() {
         stats: &stats,
         kernel: &kernel,
         modes: &modes,
+        gate: GateKind::Kernel,
         snapshot: &snapshot,
         now: Instant(5),
     };

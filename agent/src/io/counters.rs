@@ -3,7 +3,7 @@
 
 use std::io;
 
-use agent_common::maps::{COUNTERS, KeyState};
+use agent_common::maps::{COUNTERS, Direction, KeyState, gate_drops};
 use aya::maps::{Array, MapData, PerCpuArray};
 
 use crate::bridge::{KernelView, Keyring};
@@ -11,13 +11,18 @@ use crate::bridge::{KernelView, Keyring};
 /// The maps of a loaded object.
 pub struct KernelMaps {
     counters: PerCpuArray<MapData, u64>,
+    drops: PerCpuArray<MapData, u64>,
     keys: Array<MapData, KeyState>,
 }
 
 impl KernelMaps {
-    /// Takes the two maps.
-    pub const fn new(counters: PerCpuArray<MapData, u64>, keys: Array<MapData, KeyState>) -> Self {
-        Self { counters, keys }
+    /// Takes the maps.
+    pub const fn new(
+        counters: PerCpuArray<MapData, u64>,
+        drops: PerCpuArray<MapData, u64>,
+        keys: Array<MapData, KeyState>,
+    ) -> Self {
+        Self { counters, drops, keys }
     }
 }
 
@@ -29,6 +34,10 @@ impl KernelView for KernelMaps {
             *sum = self.counters.get(&index, 0).map_or(0, |values| values.iter().sum());
         }
         sums
+    }
+
+    fn gate_drops(&self, place: u32, direction: Direction) -> u64 {
+        self.drops.get(&gate_drops(place, direction), 0).map_or(0, |values| values.iter().sum())
     }
 
     fn set_keys(&mut self, keys: &Keyring) -> io::Result<()> {
@@ -45,6 +54,10 @@ pub struct NoKernel;
 impl KernelView for NoKernel {
     fn counters(&self) -> [u64; COUNTERS] {
         [0; COUNTERS]
+    }
+
+    fn gate_drops(&self, _place: u32, _direction: Direction) -> u64 {
+        0
     }
 
     fn set_keys(&mut self, _keys: &Keyring) -> io::Result<()> {

@@ -13,6 +13,8 @@ use nix::sys::socket::{
 };
 use nix::sys::time::TimeVal;
 
+use crate::settings::ReceiveMode;
+
 /// A link's description, attributes and all, fits.
 const BUFFER_LEN: usize = 32 * 1024;
 const ANSWER_TIMEOUT_S: i64 = 3;
@@ -24,6 +26,8 @@ pub struct Foreign {
     pub id: u32,
     /// Its name, if the kernel tells.
     pub name: Option<String>,
+    /// How it is attached, if the kernel tells.
+    pub mode: Option<ReceiveMode>,
 }
 
 impl std::fmt::Display for Foreign {
@@ -44,7 +48,8 @@ pub fn program_on(index: u32) -> Result<Option<Foreign>, Errno> {
     let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) = answer.payload else {
         return Err(Errno::EBADMSG);
     };
-    Ok(link.attributes.iter().find_map(program_id).map(describe))
+    let mode = link.attributes.iter().find_map(mode);
+    Ok(link.attributes.iter().find_map(program_id).map(|id| Foreign { id, name: name_of(id), mode }))
 }
 
 fn ask(index: u32) -> Result<NetlinkMessage<RouteNetlinkMessage>, Errno> {
@@ -79,9 +84,22 @@ fn program_id(attribute: &LinkAttribute) -> Option<u32> {
     })
 }
 
-fn describe(id: u32) -> Foreign {
-    let known = loaded_programs().filter_map(Result::ok).find(|program| program.id() == id);
-    Foreign { id, name: known.and_then(|program| program.name_as_str().map(str::to_owned)) }
+fn mode(attribute: &LinkAttribute) -> Option<ReceiveMode> {
+    let LinkAttribute::Xdp(details) = attribute else { return None };
+    details.iter().find_map(|detail| {
+        if let LinkXdp::DrvProgId(_) | LinkXdp::HwProgId(_) = detail {
+            Some(ReceiveMode::Native)
+        } else if let LinkXdp::SkbProgId(_) = detail {
+            Some(ReceiveMode::Generic)
+        } else {
+            None
+        }
+    })
+}
+
+fn name_of(id: u32) -> Option<String> {
+    let known = loaded_programs().filter_map(Result::ok).find(|program| program.id() == id)?;
+    known.name_as_str().map(str::to_owned)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use agent_core::{Action, Change, Event, Failure, Instant, PeerState, ResourceRef
 use super::Rt;
 use crate::bridge::Note;
 use crate::takeover::{Job, Task, wake};
+use crate::watchdog::Watchdog;
 
 impl Rt {
     /// Drains the core's actions; what failed on the way is told when they are through.
@@ -19,13 +20,17 @@ impl Rt {
                 Action::Acquire { resource, attempt } => self.order(resource, Task::Acquire { attempt }, now),
                 Action::Release { resource, attempt } => self.order(resource, Task::Release { attempt }, now),
                 Action::Announce { resource } => self.order(resource, Task::Announce, now),
-                // No watchdog is opened yet.
-                Action::PetWatchdog => {}
-                // No gate, fence or command with an answer is built yet.
-                Action::Gate { .. }
-                | Action::SelfFence { .. }
-                | Action::Fence { .. }
-                | Action::Answer { .. } => {}
+                Action::PetWatchdog => self.pet(now),
+                Action::Gate { group, epoch, expiry } => {
+                    if let Some(gates) = &mut self.parts.gates {
+                        gates.write(group, epoch, expiry);
+                    }
+                    self.changed = true;
+                }
+                Action::SelfFence { group } => self.fence_itself(group, now),
+                // Nobody fences peers yet: the tie-break goes unanswered, which is its safe side.
+                Action::Fence { .. } => {}
+                Action::Answer { ticket, answer } => self.note(Note::Answer { at: now, ticket, answer }),
                 Action::Transition(transition) => self.tell(transition),
                 Action::Finished => self.finished = true,
             }
@@ -64,10 +69,35 @@ impl Rt {
         {
             self.parts.stats.overshoot.record(silent.saturating_sub(deadtime));
         }
-        if self.parts.queues.notes.push(Note::Transition(transition)).is_err() {
+        self.note(Note::Transition(transition));
+    }
+
+    fn note(&mut self, note: Note) {
+        if self.parts.queues.notes.push(note).is_err() {
             self.parts.stats.dropped.fetch_add(1, Ordering::Relaxed);
         }
         self.noted = true;
+    }
+
+    /// One write to a device that answers at once.
+    fn pet(&mut self, now: Instant) {
+        let Some(watchdog) = &mut self.parts.watchdog else { return };
+        if let Err(errno) = watchdog.pet() {
+            self.note(Note::WatchdogFailed { at: now, errno: errno as i32 });
+        }
+    }
+
+    fn fence_itself(&mut self, group: GroupId, now: Instant) {
+        if self.parts.watchdog.as_mut().is_none_or(Watchdog::fence) {
+            self.note(Note::SelfFenced { at: now, group });
+        }
+    }
+
+    /// Shuts every gate.
+    pub(super) fn shut_all(&mut self) {
+        if let Some(gates) = &mut self.parts.gates {
+            GroupId::all().for_each(|group| gates.write(group, 0, Instant::ZERO));
+        }
     }
 
     /// Orders every address to be deleted, held or not.

@@ -15,16 +15,19 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use agent_common::GroupId;
 use agent_core::{Config, Event, Instant, Node, Operator, Snapshot};
 use nix::errno::Errno;
 use nix::sys::eventfd::EventFd;
 
 use crate::bridge::{Command, Note};
+use crate::gate::Gates;
 use crate::io::paths::Paths;
 use crate::io::receiver::Receiver;
 use crate::io::xdp::Kernel;
 use crate::stats::Stats;
 use crate::takeover::{Happened, Job, Outcome};
+use crate::watchdog::Watchdog;
 
 use readings::{Look, Readings, Sources};
 use sender::Sender;
@@ -82,6 +85,10 @@ pub struct Parts {
     pub sender: Sender,
     /// Queues.
     pub queues: Queues,
+    /// The gate, if the kernel has one and this node an address behind it.
+    pub gates: Option<Gates>,
+    /// The watchdog, if there is one.
+    pub watchdog: Option<Watchdog>,
     /// Counters.
     pub stats: Arc<Stats>,
 }
@@ -142,6 +149,9 @@ impl Rt {
 
     /// The core's time begins now: what the start took is not its lateness. Allocates.
     pub fn begin(&mut self) {
+        if let Some(gates) = &mut self.parts.gates {
+            gates.forget_seen();
+        }
         self.node = Node::new(&self.parts.config, clock::now());
         self.changed = true;
     }
@@ -169,6 +179,7 @@ impl Rt {
         let now = clock::now();
         self.account(woken, now);
         self.drain_threads(now);
+        self.drain_bars(now);
         let read_at = self.drain_frames();
         self.feed(read_at, now);
         self.node.handle_timeout(now);
@@ -182,6 +193,7 @@ impl Rt {
     /// The kernel's map could not be written.
     pub fn start_over(&mut self, incarnation: u64) -> Result<(), crate::io::xdp::LoadError> {
         let now = clock::now();
+        self.shut_all();
         self.withdraw_all(now);
         self.parts.config.incarnation = incarnation;
         self.parts.receiver.set_incarnation(incarnation);
@@ -190,6 +202,14 @@ impl Rt {
         }
         self.begin();
         Ok(())
+    }
+
+    /// This thread ends in order: the watchdog may stop watching.
+    ///
+    /// # Errors
+    /// The device's; it will reset the machine.
+    pub fn close_watchdog(&mut self) -> Result<(), Errno> {
+        self.parts.watchdog.take().map_or(Ok(()), Watchdog::close)
     }
 
     fn rearm(&mut self) -> Result<(), Errno> {
@@ -227,10 +247,25 @@ impl Rt {
                     self.node.handle(Event::Operator { ticket: 0, what: Operator::Leave }, now);
                     self.perform(now);
                 }
+                Command::Operate { ticket, what } => {
+                    self.node.handle(Event::Operator { ticket, what }, now);
+                    self.perform(now);
+                }
                 Command::Keys(keyring) => {
                     self.parts.sender.set_keys(&keyring);
                     self.parts.receiver.set_keys(&keyring);
                 }
+            }
+        }
+    }
+
+    /// What other nodes were seen to hold by the kernel, also while this process did not run.
+    fn drain_bars(&mut self, now: Instant) {
+        for group in GroupId::all().take(self.parts.config.groups.len()) {
+            let risen = self.parts.gates.as_mut().and_then(|gates| gates.risen(group));
+            if let Some(epoch) = risen {
+                self.node.handle(Event::Bar { group, epoch }, now);
+                self.perform(now);
             }
         }
     }

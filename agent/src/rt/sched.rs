@@ -91,6 +91,7 @@ pub fn rt_thread(runtime: &RuntimeSettings, keepalive: Duration) -> Outcome {
 /// Makes the calling thread the takeover thread: just below the rt thread.
 pub fn takeover_thread(runtime: &RuntimeSettings) -> Outcome {
     let mut outcome = Outcome { granted: Granted::Plain, deadline: None, fifo: None, affinity: None };
+    prefault_stack();
     if runtime.realtime {
         match set_fifo(runtime.priority.saturating_sub(1).max(1)) {
             Ok(()) => outcome.granted = Granted::Fifo,
@@ -151,7 +152,8 @@ pub fn limit_arenas() {
     let _ = unsafe { libc::mallopt(libc::M_ARENA_MAX, ARENAS_MAX) };
 }
 
-/// Locks what is in memory and all that will be touched. Only where no limit holds: under one, a later allocation could
+/// Locks all that is mapped, and what will be touched later. Called after everything is allocated and before the threads
+/// start. Only where no limit holds: under one, a later allocation could
 /// fail where it would have been paged out.
 ///
 /// # Errors
@@ -164,10 +166,12 @@ pub fn lock_memory() -> Result<(), Errno> {
             return Err(Errno::EPERM);
         }
     }
-    // On fault: address space that is never touched (stacks, arenas) costs nothing.
-    let flags = libc::MCL_CURRENT | libc::MCL_FUTURE | libc::MCL_ONFAULT;
+    // What is there now is read in at once: a takeover must not wait for a page of its code to come from a disk.
     // SAFETY: it changes how pages are kept, not what they hold.
-    Errno::result(unsafe { libc::mlockall(flags) }).map(drop)
+    Errno::result(unsafe { libc::mlockall(libc::MCL_CURRENT) })?;
+    // Later on fault: address space that is never touched (stacks, arenas) costs nothing.
+    // SAFETY: as above.
+    Errno::result(unsafe { libc::mlockall(libc::MCL_FUTURE | libc::MCL_ONFAULT) }).map(drop)
 }
 
 /// Whether this process may lock more than `limit` bytes, as one with CAP_IPC_LOCK may: tried on address space that

@@ -6,10 +6,13 @@ use std::io::ErrorKind;
 use std::net::IpAddr;
 
 use agent_common::LinkId;
+use agent_core::config::GateKind;
 use tracing::{info, warn};
 
 use super::RunError;
 use crate::bridge::{KernelView, Keyring};
+use crate::gate::Gates;
+use crate::gate::keeper::Keeper;
 use crate::io::counters::NoKernel;
 use crate::io::interface::{self, Interface};
 use crate::io::paths::{Arrival, Paths};
@@ -60,6 +63,9 @@ pub(super) struct Network {
     pub(super) modes: BTreeMap<String, ReceiveMode>,
     pub(super) receiver: Receiver,
     pub(super) paths: Paths,
+    pub(super) keeper: Keeper,
+    pub(super) gates: Option<Gates>,
+    pub(super) gate: GateKind,
 }
 
 /// Brings the links up: XDP first, since attaching may take a link down for a moment, then the sockets.
@@ -73,7 +79,10 @@ pub(super) fn bring_up(
 ) -> Result<Network, RunError> {
     let arrivals = arrivals(settings)?;
     let cluster = cluster_config(settings, incarnation);
-    let Attached { kernel, view, modes, remarks } = xdp::attach(settings, cluster, keyring, &arrivals);
+    // Shuts what gates there are; nothing has been said yet.
+    let mut keeper = Keeper::open(settings);
+    let Attached { kernel, view, modes, gate, remarks } =
+        xdp::attach(settings, cluster, keyring, &arrivals, &mut keeper);
     remarks.iter().for_each(|remark| warn!("{remark}"));
     let kernel = match kernel {
         Ok(kernel) => Some(kernel),
@@ -81,6 +90,15 @@ pub(super) fn bring_up(
         Err(error) => {
             warn!("no XDP: {error}");
             None
+        }
+    };
+    let (gate, gates) = match gate {
+        Ok(gates) => (GateKind::Kernel, gates),
+        Err(error) => {
+            warn!(
+                "the gate is in userspace only: {error}; an agent that is killed or hangs keeps its addresses"
+            );
+            (GateKind::Userspace, None)
         }
     };
     for (interface, mode) in &modes {
@@ -104,5 +122,5 @@ pub(super) fn bring_up(
         Some(view) => Box::new(view),
         None => Box::new(NoKernel),
     };
-    Ok(Network { kernel, view, modes, receiver, paths })
+    Ok(Network { kernel, view, modes, receiver, paths, keeper, gates, gate })
 }

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use agent_core::Snapshot;
+use agent_core::config::GateKind;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::{RunError, descriptor};
@@ -40,6 +41,7 @@ impl BridgeEnds {
         stats: &Arc<Stats>,
         kernel: Box<dyn KernelView>,
         modes: BTreeMap<String, ReceiveMode>,
+        gate: GateKind,
     ) -> Control {
         let side = ControlSide {
             settings: Arc::clone(settings),
@@ -51,6 +53,7 @@ impl BridgeEnds {
             commands_ready: self.commands_ready,
             kernel,
             modes,
+            gate,
             ended: self.ended,
         };
         Control { side, end: self.end }

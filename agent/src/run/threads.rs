@@ -87,7 +87,12 @@ fn live(mut rt: Rt) -> Result<(), RunError> {
     rt.begin();
     loop {
         match rt.run() {
-            Ended::Finished => return Ok(()),
+            Ended::Finished => {
+                if let Err(errno) = rt.close_watchdog() {
+                    warn!("the watchdog could not be stopped and will reset the machine: {errno}");
+                }
+                return Ok(());
+            }
             Ended::NoTimer(errno) => return Err(RunError::Timer(errno.into())),
             Ended::Outlived(incarnation) => {
                 rt.start_over(incarnation).map_err(|source| RunError::StartOver { incarnation, source })?;

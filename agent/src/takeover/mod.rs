@@ -35,6 +35,9 @@ use resource::Resource;
 pub const JOBS: usize = 512;
 /// Room for results.
 pub const RESULTS: usize = 1024;
+/// From a change of one of our addresses to the look at what is there: the changes are mostly this thread's own, and
+/// the next job of a takeover goes first.
+const LOOK_AFTER: Duration = Duration::from_millis(2);
 /// The thread wakes at least this often, so that a lost wake-up costs no more.
 const IDLE: Duration = Duration::from_secs(1);
 
@@ -123,6 +126,7 @@ pub struct Takeover {
     queues: Queues,
     stats: Arc<Stats>,
     refresh: Duration,
+    look_at: Instant,
 }
 
 impl Takeover {
@@ -137,7 +141,9 @@ impl Takeover {
     ) -> Self {
         let resources = resource::all(settings);
         let refresh = settings.runtime.announce_refresh;
-        Self { resources, requests, notifications, packets, queues, stats, refresh }
+        // At once: what could not be removed at the start is told as found.
+        let look_at = Instant::ZERO;
+        Self { resources, requests, notifications, packets, queues, stats, refresh, look_at }
     }
 
     /// Works until `rt` has ended.
@@ -150,11 +156,16 @@ impl Takeover {
             if ended {
                 return self.withdraw();
             }
+            let now = clock::now();
             let resources = &self.resources;
             if self.notifications.drain(|address| resources.iter().any(|resource| resource.is(address))) {
+                self.look_at = self.look_at.min(now.after(LOOK_AFTER));
+            }
+            if self.look_at <= now {
+                self.look_at = Instant::NEVER;
                 self.compare();
             }
-            self.announce_due(clock::now());
+            self.announce_due(now);
             self.wait();
         }
     }
@@ -265,8 +276,8 @@ impl Takeover {
 
     fn wait(&mut self) {
         let now = clock::now();
-        let due = self.resources.iter().filter_map(Resource::next_due).min();
-        let span = due.map_or(IDLE, |due| due.since(now)).min(IDLE);
+        let due = self.resources.iter().filter_map(Resource::next_due).fold(self.look_at, Instant::min);
+        let span = due.since(now).min(IDLE);
         let mut ready = [
             PollFd::new(self.queues.jobs_ready.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.notifications.as_fd(), PollFlags::POLLIN),

@@ -71,14 +71,17 @@ impl Report {
         if let Some(version) = &self.keepalived {
             let _ = writeln!(text, "keepalived {version}, realtime priority 50");
         }
+        text += "Both nodes share this kernel: a dead agent's XDP program stays attached until all is measured, since to\n\
+                 detach it holds a kernel-wide lock (RTNL) that on two machines only the dead one would hold.\n";
         for one in &self.series {
             text += &table(one);
         }
         if let Some([holder, other]) = &self.cost {
+            text.push('\n');
             for (name, cost) in [("holder", holder), ("other", other)] {
                 let _ = writeln!(
                     text,
-                    "\nagent ({name}) at 100 heartbeats/s: {:.2} % of a core, {:.1} MiB resident",
+                    "agent ({name}) at 100 heartbeats/s: {:.2} % of a core, {:.1} MiB resident",
                     cost.cpu_percent, cost.resident_mib
                 );
             }

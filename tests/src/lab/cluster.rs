@@ -18,6 +18,7 @@ use super::events::Events;
 use super::metrics::Metrics;
 use super::netns::Netns;
 use super::network::{Network, Port};
+use super::observer::Observer;
 use super::scratch::Scratch;
 
 /// How long a cluster may take to come up or to become whole again. Generous: the machine may be busy.
@@ -74,7 +75,7 @@ impl Cluster {
     pub fn new(spec: Spec) -> Result<Self> {
         let scratch = Scratch::new()?;
         let mut names = spec.names().to_vec();
-        names.push("client");
+        names.extend(["client", "observer"]);
         let network = Network::new(&names, spec.bridges())?;
         let keys = new_keys(scratch.root())?;
         let mut agents = Vec::new();
@@ -286,6 +287,17 @@ impl Cluster {
     /// No such node.
     pub fn host(&self, node: usize) -> Result<&Netns> {
         self.network.host(node)
+    }
+
+    /// Starts an observer that asks every node which may serve.
+    ///
+    /// # Errors
+    /// No socket can be had.
+    pub fn observer(&self) -> Result<Observer> {
+        let nodes =
+            (0..self.spec.owners()).map(|node| self.network.host(node)).collect::<Result<Vec<_>>>()?;
+        let host = self.spec.nodes + 1;
+        Observer::start(self.network.host(host)?, host, &nodes, self.address()?)
     }
 
     /// What passes a node's port on the first bridge.

@@ -22,6 +22,8 @@ pub struct Spec {
     pub cluster: String,
     /// How many nodes, at most four.
     pub nodes: usize,
+    /// How many of them, the last ones, vote and never serve.
+    pub witnesses: usize,
     /// Time between heartbeats.
     pub keepalive: Duration,
     /// Silence that is death.
@@ -100,6 +102,7 @@ impl Default for Spec {
         Self {
             cluster: "lab".to_owned(),
             nodes: 2,
+            witnesses: 0,
             keepalive: Duration::from_millis(50),
             deadtime: Duration::from_millis(400),
             initdead: Duration::from_secs(1),
@@ -125,6 +128,11 @@ impl Spec {
         self.links.iter().map(|link| link.bridge + 1).max().unwrap_or(1)
     }
 
+    /// How many nodes may serve.
+    pub fn owners(&self) -> usize {
+        self.nodes.saturating_sub(self.witnesses)
+    }
+
     /// The names of its nodes.
     pub fn names(&self) -> &'static [&'static str] {
         NODE_NAMES.get(..self.nodes).unwrap_or(&NODE_NAMES)
@@ -133,8 +141,9 @@ impl Spec {
     /// The configuration of node `me`, whose files are in `directory`.
     pub fn toml(&self, me: usize, directory: &Path, bpffs: &Path) -> String {
         let mut text = self.head(me, directory);
-        for name in self.names() {
-            let _ = writeln!(text, "[[node]]\nname = \"{name}\"");
+        for (place, name) in self.names().iter().enumerate() {
+            let witness = if place < self.owners() { "" } else { "witness = true\n" };
+            let _ = writeln!(text, "[[node]]\nname = \"{name}\"\n{witness}");
         }
         text += match self.policy {
             Policy::TwoNodeAlways => "[quorum]\npolicy = \"two-node\"\ntie_break = \"always\"\n",
@@ -181,7 +190,13 @@ impl Spec {
     }
 
     fn group(&self) -> String {
-        let prefer = self.names().iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
+        let prefer = self
+            .names()
+            .iter()
+            .take(self.owners())
+            .map(|name| format!("\"{name}\""))
+            .collect::<Vec<_>>()
+            .join(", ");
         let mut text = format!("[[group]]\nname = \"{GROUP}\"\nprefer = [{prefer}]\nauto_failback = false\n");
         for address in &self.addresses {
             let prefix = if address.is_ipv4() { 24 } else { 64 };

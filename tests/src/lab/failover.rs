@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use nix::sys::signal::Signal;
 
+use super::bpf::HeldPrograms;
 use super::client::Gap;
 use super::clock;
 use super::cluster::{Cluster, STOP};
@@ -121,6 +122,8 @@ pub fn fail_over(
     events: &Events,
     limit: Duration,
 ) -> Result<Stages> {
+    // Until everything is measured.
+    let _held = HeldPrograms::hold();
     let before_ns = clock::now_ns().saturating_sub(clock::ns(Duration::from_millis(300)));
     let fault_ns = strike(cluster, holder, kill)?;
     follow(cluster, holder, survivor, before_ns, fault_ns, events, limit)

@@ -1,14 +1,14 @@
 //! Somebody else's XDP program on an interface: the smallest there is, which passes everything. Made by bpf(2) directly,
 //! so that it has nothing to do with how the agent makes its own.
 
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd as _, OwnedFd};
 
 use anyhow::{Context as _, Result};
 
+use super::bpf::{GetInfo, bpf, owned};
 use super::netns::Netns;
 
 const BPF_PROG_LOAD: libc::c_long = 5;
-const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_LINK_CREATE: libc::c_long = 28;
 const PROG_TYPE_XDP: u32 = 6;
 const ATTACH_TYPE_XDP: u32 = 37;
@@ -49,15 +49,6 @@ struct LinkCreate {
     flags: u32,
 }
 
-/// For `BPF_OBJ_GET_INFO_BY_FD`.
-#[repr(C)]
-#[derive(Default)]
-struct GetInfo {
-    fd: u32,
-    info_len: u32,
-    info: u64,
-}
-
 /// The start of `struct bpf_prog_info`.
 #[repr(C)]
 #[derive(Default)]
@@ -89,7 +80,7 @@ impl ForeignXdp {
             info_len: u32::try_from(size_of::<ProgInfo>())?,
             info: (&raw mut info) as u64,
         };
-        bpf(BPF_OBJ_GET_INFO_BY_FD, &mut get).context("cannot read the program's id")?;
+        bpf(super::bpf::OBJ_GET_INFO_BY_FD, &mut get).context("cannot read the program's id")?;
         let link = netns.run(|| {
             let mut create = LinkCreate {
                 prog_fd: u32::try_from(program.as_raw_fd())?,
@@ -106,19 +97,4 @@ impl ForeignXdp {
     pub fn id(&self) -> u32 {
         self.id
     }
-}
-
-fn bpf<T>(command: libc::c_long, attributes: &mut T) -> Result<i32> {
-    // SAFETY: `attributes` is the start of `union bpf_attr` of this command, its size is given, and its pointers are live.
-    let result =
-        unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attributes), size_of::<T>()) };
-    if result < 0 {
-        return Err(std::io::Error::last_os_error().into());
-    }
-    Ok(i32::try_from(result)?)
-}
-
-fn owned(fd: i32) -> OwnedFd {
-    // SAFETY: the descriptor was just made by bpf(2) and is owned by nobody else.
-    unsafe { OwnedFd::from_raw_fd(fd) }
 }

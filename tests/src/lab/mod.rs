@@ -4,6 +4,7 @@
 //! [`capture`] and [`inject`] (the wire).
 
 pub mod agent;
+pub mod bpf;
 pub mod capture;
 pub mod client;
 pub mod clock;
@@ -19,6 +20,7 @@ pub mod inject;
 pub mod metrics;
 pub mod netns;
 pub mod network;
+pub mod observer;
 pub mod process;
 pub mod realtime;
 pub mod scratch;

@@ -130,6 +130,8 @@ pub(super) struct Machine {
     pub(super) life: u64,
     pub(super) agent: Option<Agent>,
     pub(super) addresses: BTreeSet<ResourceRef>,
+    /// The effects are carried out one after the other: the last one planned is done then.
+    pub(super) busy_until: u64,
     pub(super) heard: BTreeMap<NodeId, Heard>,
     cluster: ClusterConfig,
     key: KeyState,
@@ -151,6 +153,7 @@ impl Machine {
             life: 0,
             agent: None,
             addresses: BTreeSet::new(),
+            busy_until: 0,
             heard: BTreeMap::new(),
             cluster: ClusterConfig {
                 cluster: cluster_id("sim"),

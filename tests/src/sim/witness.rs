@@ -66,6 +66,8 @@ impl World {
             let may_live = heard
                 .is_some_and(|heard| clock <= heard.at.max(reborn.unwrap_or(heard.at)).after(heard.deadtime));
             match state {
+                // A new life that does not count yet hides what the earlier one sent last: who was dead before stays so.
+                PeerState::Unknown | PeerState::Dead if reborn.is_some() => {}
                 PeerState::Unknown | PeerState::Dead => {
                     assert_ne!(
                         (state, is_silent),

@@ -299,16 +299,10 @@ impl World {
     fn drain(&mut self, node: NodeId) {
         while let Some(action) = self.machine(node).agent.as_mut().and_then(|agent| agent.node.poll_action())
         {
-            let life = self.machine(node).life;
-            let soon = self.now + self.rng.below(nanos(EFFECT_MAX));
             match action {
                 Action::Send { links } => self.send(node, links),
-                Action::Acquire { resource, attempt } => {
-                    self.plan(soon, Due::Effect { node, life, resource, attempt, acquires: true });
-                }
-                Action::Release { resource, attempt } => {
-                    self.plan(soon, Due::Effect { node, life, resource, attempt, acquires: false });
-                }
+                Action::Acquire { resource, attempt } => self.begin(node, resource, attempt, true),
+                Action::Release { resource, attempt } => self.begin(node, resource, attempt, false),
                 Action::Gate { .. }
                 | Action::SelfFence { .. }
                 | Action::Fence { .. }
@@ -325,6 +319,17 @@ impl World {
                 }
             }
         }
+    }
+
+    /// An effect is handed to the thread that carries them out in order.
+    fn begin(&mut self, node: NodeId, resource: ResourceRef, attempt: u32, acquires: bool) {
+        let takes = self.rng.below(nanos(EFFECT_MAX));
+        let now = self.now;
+        let machine = self.machine(node);
+        let life = machine.life;
+        let done = machine.busy_until.max(now) + takes;
+        machine.busy_until = done;
+        self.plan(done, Due::Effect { node, life, resource, attempt, acquires });
     }
 
     fn send(&mut self, from: NodeId, links: u8) {

@@ -1,0 +1,232 @@
+//! What is pinned, by name: the gate's maps in a directory of their layout, and a link for each interface and direction.
+//!
+//! ```text
+//! DIRECTORY/maps-1f3c9a60/{GATE_ADDRESSES,GATES,BARS,BAR_LOCK,GATE_DROPS}
+//! DIRECTORY/{ingress,egress}-IFINDEX-NAME
+//! ```
+//! Maps of another layout are never read: they go once the programs that use them are replaced.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use agent_common::ids::MAX_GROUPS;
+use agent_common::maps::{self, Bar, Gate, GateAddress, name};
+use aya::EbpfLoader;
+use aya::maps::{Array, MapData, MapError};
+use aya::programs::links::{FdLink, LinkError, PinnedLink};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+
+use super::Device;
+use super::bpffs::{self, BpffsError};
+
+/// The maps that outlive the agent. The lock of the bars is nobody's but the kernel's.
+const MAPS: [&str; 5] = [name::GATE_ADDRESSES, name::GATES, name::BARS, "BAR_LOCK", name::GATE_DROPS];
+const MAPS_PREFIX: &str = "maps-";
+
+/// Why nothing can be pinned.
+#[derive(Debug, thiserror::Error)]
+pub enum PinsError {
+    /// No directory.
+    #[error(transparent)]
+    Bpffs(#[from] BpffsError),
+    /// The directory cannot be read or locked.
+    #[error("the directory {path} cannot be used: {source}")]
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// Another agent has it.
+    #[error("another agent uses {0} (give each its own `bpffs` in [runtime])")]
+    Taken(PathBuf),
+    /// Gates of an agent before this one are there, and cannot be shut.
+    #[error("the gates found in {path} cannot be shut: {source}")]
+    NotShut {
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: MapError,
+    },
+}
+
+/// Which way packets go through a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// XDP.
+    Ingress,
+    /// TCX.
+    Egress,
+}
+
+impl Way {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Ingress => "ingress",
+            Self::Egress => "egress",
+        }
+    }
+}
+
+/// The directory of pins, this process's alone.
+pub struct Pins {
+    directory: PathBuf,
+    maps: PathBuf,
+    /// For the operator.
+    pub remarks: Vec<String>,
+    used: Vec<PathBuf>,
+    _lock: Flock<File>,
+}
+
+impl Pins {
+    /// Takes the directory and shuts every gate found in it: nobody serves by what an earlier agent was granted.
+    ///
+    /// # Errors
+    /// It cannot be had, or gates are there and cannot be shut.
+    pub fn open(directory: &Path) -> Result<Self, PinsError> {
+        let mounted = bpffs::ensure(directory)?;
+        let failed = |source| PinsError::Directory { path: directory.to_owned(), source };
+        let file = File::open(directory).map_err(failed)?;
+        let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => lock,
+            Err((_, Errno::EWOULDBLOCK)) => return Err(PinsError::Taken(directory.to_owned())),
+            Err((_, errno)) => return Err(failed(errno.into())),
+        };
+        let maps = directory.join(format!("{MAPS_PREFIX}{:08x}", layout()));
+        let mut remarks = Vec::new();
+        if mounted && bpffs::mounts_are_private() {
+            remarks.push(format!(
+                "bpffs was mounted for {} in a mount namespace of this process's own: the gate ends with it \
+                 (mount bpffs outside, or run the agent in the host's mount namespace)",
+                directory.display()
+            ));
+        }
+        let pins = Self { directory: directory.to_owned(), maps, remarks, used: Vec::new(), _lock: lock };
+        pins.shut()?;
+        Ok(pins)
+    }
+
+    fn shut(&self) -> Result<(), PinsError> {
+        let path = self.maps.join(name::GATES);
+        if !path.exists() {
+            return Ok(());
+        }
+        let shut = || -> Result<(), MapError> {
+            let map = aya::maps::Map::Array(MapData::from_pin(&path)?);
+            let mut gates: Array<MapData, Gate> = Array::try_from(map)?;
+            for group in 0..MAX_GROUPS as u32 {
+                gates.set(group, Gate::default(), 0)?;
+            }
+            Ok(())
+        };
+        shut().map_err(|source| PinsError::NotShut { path, source })
+    }
+
+    /// Loads the gate's maps from their pins, or pins them when there are none.
+    ///
+    /// # Errors
+    /// Their directory cannot be made.
+    pub fn pin_maps(&self, loader: &mut EbpfLoader<'_>) -> io::Result<()> {
+        fs::create_dir_all(&self.maps)?;
+        for map in MAPS {
+            loader.map_pin_path(map, self.maps.join(map));
+        }
+        Ok(())
+    }
+
+    /// The link that an earlier agent left on an interface.
+    ///
+    /// # Errors
+    /// There is a pin, and it is no link.
+    pub fn link(&self, way: Way, device: &Device) -> Result<Option<FdLink>, LinkError> {
+        let path = self.path(way, device);
+        if !path.exists() {
+            return Ok(None);
+        }
+        Ok(Some(PinnedLink::from_pin(path)?.into()))
+    }
+
+    /// The pin of a link stays: the link is in use.
+    pub fn keep(&mut self, way: Way, device: &Device) {
+        self.used.push(self.path(way, device));
+    }
+
+    /// Pins a new link.
+    ///
+    /// # Errors
+    /// bpffs did not take it; the link is gone then.
+    pub fn pin(&mut self, way: Way, device: &Device, link: FdLink) -> Result<(), aya::pin::PinError> {
+        link.pin(self.path(way, device))?;
+        self.keep(way, device);
+        Ok(())
+    }
+
+    /// Takes the pin of a link away: what nobody else holds is detached.
+    pub fn unpin(&self, way: Way, device: &Device) {
+        let _ = fs::remove_file(self.path(way, device));
+    }
+
+    /// Takes everything away that was not used: links of interfaces that are gone, maps of another layout.
+    pub fn tidy(&self) {
+        for path in self.entries() {
+            if path != self.maps && !self.used.contains(&path) {
+                remove(&path);
+            }
+        }
+    }
+
+    /// Whether maps of another layout are there: of an agent of another version, whose gates could not be shut.
+    pub fn has_strangers(&self) -> bool {
+        self.entries().iter().any(|path| *path != self.maps && path.is_dir())
+    }
+
+    /// Takes everything away. What this process holds itself lasts until it ends.
+    pub fn remove_all(&self) {
+        self.entries().iter().for_each(|path| remove(path));
+        // Fails for a mount point, which stays.
+        let _ = fs::remove_dir(&self.directory);
+    }
+
+    fn path(&self, way: Way, device: &Device) -> PathBuf {
+        // bpffs takes no dots in names, VLAN interfaces have them.
+        let name = device.name.replace('.', "_");
+        self.directory.join(format!("{}-{}-{name}", way.label(), device.index))
+    }
+
+    fn entries(&self) -> Vec<PathBuf> {
+        let Ok(entries) = fs::read_dir(&self.directory) else { return Vec::new() };
+        entries.filter_map(Result::ok).map(|entry| entry.path()).filter(|path| is_ours(path)).collect()
+    }
+}
+
+/// Nothing else in the directory is touched.
+fn is_ours(path: &Path) -> bool {
+    let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return false };
+    [MAPS_PREFIX, "ingress-", "egress-"].iter().any(|prefix| name.starts_with(prefix))
+}
+
+fn remove(path: &Path) {
+    let result = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    if let Err(error) = result {
+        tracing::warn!("the pin {} could not be removed: {error}", path.display());
+    }
+}
+
+/// Names the layout of the maps: FNV-1a over all that makes two of them incompatible.
+fn layout() -> u32 {
+    let numbers = [
+        maps::GATE_ABI as usize,
+        MAX_GROUPS,
+        maps::GATE_ADDRESSES_MAX,
+        maps::GATE_DROPS,
+        size_of::<GateAddress>(),
+        size_of::<Gate>(),
+        size_of::<Bar>(),
+    ];
+    let bytes = numbers.iter().flat_map(|number| (*number as u64).to_be_bytes());
+    bytes.fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}

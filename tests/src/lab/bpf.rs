@@ -1,0 +1,96 @@
+//! bpf(2) as far as the laboratory needs it beside the agent, and a hold on the programs that are attached.
+
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+
+use anyhow::Result;
+
+pub(super) const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+const LINK_GET_FD_BY_ID: libc::c_long = 30;
+const LINK_GET_NEXT_ID: libc::c_long = 31;
+const LINK_TYPE_XDP: u32 = 6;
+/// Most links that are looked at.
+const LINKS_MAX: usize = 1024;
+
+/// `union bpf_attr` for `BPF_OBJ_GET_INFO_BY_FD` (linux/bpf.h).
+#[repr(C)]
+#[derive(Default)]
+pub(super) struct GetInfo {
+    pub(super) fd: u32,
+    pub(super) info_len: u32,
+    pub(super) info: u64,
+}
+
+/// For `BPF_LINK_GET_NEXT_ID` and `BPF_LINK_GET_FD_BY_ID`.
+#[repr(C)]
+#[derive(Default)]
+struct ById {
+    id: u32,
+    next_id: u32,
+    open_flags: u32,
+}
+
+/// The start of `struct bpf_link_info`.
+#[repr(C)]
+#[derive(Default)]
+struct LinkInfo {
+    link_type: u32,
+    id: u32,
+    prog_id: u32,
+}
+
+/// Keeps every attached XDP program attached, also when the process that attached it dies, until it is dropped.
+///
+/// All nodes of the laboratory share one kernel. To detach the program of an agent that was killed takes milliseconds
+/// under the kernel-wide RTNL lock, which the survivor needs for its address; on two machines that is the dead one's
+/// work, and a machine that lost its power does not do it at all.
+#[derive(Debug)]
+pub struct HeldPrograms {
+    _links: Vec<OwnedFd>,
+}
+
+impl HeldPrograms {
+    /// Holds what is attached now. Nothing, where the kernel does not let this process see it.
+    pub fn hold() -> Self {
+        let mut links = Vec::new();
+        let mut id = 0;
+        for _ in 0..LINKS_MAX {
+            let mut next = ById { id, ..ById::default() };
+            if bpf(LINK_GET_NEXT_ID, &mut next).is_err() {
+                break;
+            }
+            id = next.next_id;
+            links.extend(open_link(id).filter(is_xdp));
+        }
+        Self { _links: links }
+    }
+}
+
+/// The link with this id, unless it has gone.
+fn open_link(id: u32) -> Option<OwnedFd> {
+    bpf(LINK_GET_FD_BY_ID, &mut ById { id, ..ById::default() }).ok().map(owned)
+}
+
+fn is_xdp(link: &OwnedFd) -> bool {
+    let mut info = LinkInfo::default();
+    let (Ok(fd), Ok(info_len)) = (u32::try_from(link.as_raw_fd()), u32::try_from(size_of::<LinkInfo>()))
+    else {
+        return false;
+    };
+    let mut get = GetInfo { fd, info_len, info: (&raw mut info) as u64 };
+    bpf(OBJ_GET_INFO_BY_FD, &mut get).is_ok() && info.link_type == LINK_TYPE_XDP
+}
+
+pub(super) fn bpf<T>(command: libc::c_long, attributes: &mut T) -> Result<i32> {
+    // SAFETY: `attributes` is the start of `union bpf_attr` of this command, its size is given, and its pointers are live.
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attributes), size_of::<T>()) };
+    if result < 0 {
+        return Err(std::io::Error::last_os_error().into());
+    }
+    Ok(i32::try_from(result)?)
+}
+
+pub(super) fn owned(fd: i32) -> OwnedFd {
+    // SAFETY: the descriptor was just made by bpf(2) and is owned by nobody else.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
