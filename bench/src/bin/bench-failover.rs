@@ -90,13 +90,17 @@ fn run(arguments: &Arguments) -> Result<()> {
             );
         }
     }
-    let cost = if arguments.no_cost || arguments.only_peers {
-        None
-    } else {
+    let mut cost = Vec::new();
+    if !arguments.no_cost {
         eprintln!("cost of the steady state");
-        let (keepalive, deadtime) = COST_SETTING_MS;
-        Some(cost::measure(Duration::from_millis(keepalive), Duration::from_millis(deadtime))?)
-    };
+        if !arguments.only_peers {
+            let (keepalive, deadtime) = COST_SETTING_MS;
+            cost = cost::of_xbeat(Duration::from_millis(keepalive), Duration::from_millis(deadtime))?;
+        }
+        if version.is_some() {
+            cost.extend(keepalived::cost()?);
+        }
+    }
     let report = Report::new(Machine::here(), version, series, cost);
     print!("{}", report.text());
     if let Some(directory) = &arguments.out {

@@ -46,6 +46,11 @@ impl Series {
     }
 }
 
+/// Where in the interval the fault of a run falls, the same in every series: the middle of one of `runs` equal parts.
+fn phase(number: usize, runs: usize) -> f64 {
+    (number as f64 + 0.5) / runs as f64
+}
+
 fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }

@@ -18,8 +18,8 @@ pub struct Report {
     pub keepalived: Option<String>,
     /// In order of measuring.
     pub series: Vec<Series>,
-    /// Holder, other.
-    pub cost: Option<[Cost; 2]>,
+    /// Of each node, if it was measured.
+    pub cost: Vec<Cost>,
     /// Every goal.
     pub goals: Vec<Goal>,
 }
@@ -41,19 +41,15 @@ pub struct Goal {
 
 impl Report {
     /// Judges what was measured.
-    pub fn new(
-        machine: Machine,
-        keepalived: Option<String>,
-        series: Vec<Series>,
-        cost: Option<[Cost; 2]>,
-    ) -> Self {
+    pub fn new(machine: Machine, keepalived: Option<String>, series: Vec<Series>, cost: Vec<Cost>) -> Self {
         let mut goals = Vec::new();
         let peer = series.iter().find(|one| one.subject == "keepalived");
         for one in series.iter().filter(|one| one.subject == "xbeat") {
             goals.extend(goals_of(one, peer));
         }
-        if let Some(costs) = cost {
-            let worst = |of: fn(&Cost) -> f64| costs.iter().map(of).fold(0.0, f64::max);
+        let ours = cost.iter().filter(|cost| cost.subject == "xbeat").collect::<Vec<_>>();
+        if !ours.is_empty() {
+            let worst = |of: fn(&Cost) -> f64| ours.iter().map(|cost| of(cost)).fold(0.0, f64::max);
             goals.push(Goal::new(
                 "CPU of an agent at 100 heartbeats/s",
                 worst(|cost| cost.cpu_percent),
@@ -76,15 +72,13 @@ impl Report {
         for one in &self.series {
             text += &table(one);
         }
-        if let Some([holder, other]) = &self.cost {
-            text.push('\n');
-            for (name, cost) in [("holder", holder), ("other", other)] {
-                let _ = writeln!(
-                    text,
-                    "agent ({name}) at 100 heartbeats/s: {:.2} % of a core, {:.1} MiB resident",
-                    cost.cpu_percent, cost.resident_mib
-                );
-            }
+        text.push('\n');
+        for cost in &self.cost {
+            let _ = writeln!(
+                text,
+                "{} ({}) at 100 heartbeats/s: {:.2} % of a core, {:.1} MiB resident",
+                cost.subject, cost.role, cost.cpu_percent, cost.resident_mib
+            );
         }
         let _ = writeln!(text, "\n{:<62} {:>9} {:>9}", "goal", "measured", "at most");
         for goal in &self.goals {

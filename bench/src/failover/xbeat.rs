@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use agent_tests::lab::cluster::Cluster;
 use agent_tests::lab::config::Spec;
-use agent_tests::lab::failover::{Kill, fail_over, mend};
+use agent_tests::lab::failover::{Kill, fail_over, mend, sleep_to_phase};
 use agent_tests::lab::{clock, realtime};
 use anyhow::{Context as _, Result};
 
@@ -37,7 +37,7 @@ pub fn series(keepalive: Duration, deadtime: Duration, runs: usize) -> Result<Se
     let mut cluster = Cluster::new(spec(keepalive, deadtime))?;
     let mut holder = cluster.start().inspect_err(|_| cluster.print_logs())?;
     for number in 0..runs {
-        match run(&cluster, holder, deadtime) {
+        match run(&cluster, holder, super::phase(number, runs)) {
             Ok(run) => series.runs.push(run),
             Err(error) => series.failures.push(format!("run {number}: {error:#}")),
         }
@@ -50,15 +50,18 @@ pub fn series(keepalive: Duration, deadtime: Duration, runs: usize) -> Result<Se
     Ok(series)
 }
 
-fn run(cluster: &Cluster, holder: usize, deadtime: Duration) -> Result<Run> {
+fn run(cluster: &Cluster, holder: usize, phase: f64) -> Result<Run> {
+    let deadtime = cluster.spec().deadtime;
     let survivor = cluster.other(holder);
     let events = cluster.events(survivor)?;
     cluster.capture(survivor)?.clear();
     clock::pause(SETTLE)?;
     cluster.client().forget_lateness();
-    let stages =
-        realtime::with_fifo(PRIORITY, || fail_over(cluster, holder, survivor, Kill::Both, &events, LIMIT))
-            .context("no failover")?;
+    let stages = realtime::with_fifo(PRIORITY, || {
+        let seen = cluster.capture(survivor)?.last_heartbeat_ns(u8::try_from(holder)?, clock::now_ns());
+        sleep_to_phase(seen.context("no heartbeat was captured")?, cluster.spec().keepalive, phase);
+        fail_over(cluster, holder, survivor, Kill::Both, &events, LIMIT).context("no failover")
+    })?;
     Ok(Run {
         overshoot_ms: stages.overshoot_ms(deadtime),
         announce_ms: stages.verdict_to_announcement_ms(),
