@@ -1,4 +1,5 @@
-//! `cargo xtask bench failover`: how long a service is away when its node fails, with xbeat and with keepalived.
+//! `cargo xtask bench failover`: how long a service is away when its node fails, with xbeat (two nodes, and two nodes and a
+//! witness) and with keepalived.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -7,7 +8,8 @@ use std::time::Duration;
 use agent_tests::lab::clock;
 use anyhow::{Context as _, Result};
 use bench::failover::report::Report;
-use bench::failover::{cost, keepalived, xbeat};
+use bench::failover::xbeat::{self, Votes};
+use bench::failover::{cost, keepalived};
 use bench::machine::Machine;
 use clap::Parser;
 
@@ -70,12 +72,11 @@ fn run(arguments: &Arguments) -> Result<()> {
     let settings = if arguments.only_peers { Vec::new() } else { settings };
     let mut series = Vec::new();
     for (keepalive, deadtime) in settings {
-        eprintln!("xbeat at {keepalive}/{deadtime} ms");
-        series.push(xbeat::series(
-            Duration::from_millis(keepalive),
-            Duration::from_millis(deadtime),
-            arguments.runs,
-        )?);
+        let (interval, silence) = (Duration::from_millis(keepalive), Duration::from_millis(deadtime));
+        for votes in [Votes::Alone, Votes::Witness] {
+            eprintln!("{} at {keepalive}/{deadtime} ms", votes.subject());
+            series.push(xbeat::series(votes, interval, silence, arguments.runs)?);
+        }
     }
     let mut version = None;
     if !arguments.no_peers {

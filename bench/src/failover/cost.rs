@@ -9,6 +9,8 @@ use agent_tests::lab::process::{resident_kib, run_time_ns};
 use anyhow::Result;
 use serde::Serialize;
 
+use super::xbeat::{Votes, spec};
+
 /// How long is measured.
 const SPAN: Duration = Duration::from_secs(20);
 
@@ -30,7 +32,7 @@ pub struct Cost {
 /// # Errors
 /// The cluster did not come up, or an agent ended.
 pub fn of_xbeat(keepalive: Duration, deadtime: Duration) -> Result<Vec<Cost>> {
-    let mut cluster = Cluster::new(super::xbeat::spec(keepalive, deadtime))?;
+    let mut cluster = Cluster::new(spec(Votes::Alone, keepalive, deadtime))?;
     let holder = cluster.start()?;
     let pids = [cluster.agent(holder)?.pid()?, cluster.agent(cluster.other(holder))?.pid()?];
     cluster.stop_watching();

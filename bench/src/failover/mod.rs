@@ -1,5 +1,6 @@
 //! Failover over veth pairs, stage by stage: the holder's processes get SIGKILL and its link is cut at once, again and again.
-//! xbeat and keepalived stand in the same kind of network, with the same client, capture and fault, in the same run.
+//! xbeat, xbeat with a witness and keepalived stand in the same kind of network, with the same client, capture and fault, in
+//! the same run.
 
 pub mod cost;
 pub mod keepalived;
@@ -14,7 +15,7 @@ use serde::Serialize;
 /// One setting of one cluster software.
 #[derive(Clone, Debug, Serialize)]
 pub struct Series {
-    /// `xbeat`, `keepalived`.
+    /// `xbeat`, `xbeat with a witness`, `keepalived`.
     pub subject: &'static str,
     /// Between two heartbeats.
     pub keepalive_ms: f64,
