@@ -5,7 +5,7 @@ use core::time::Duration;
 use agent_common::NodeId;
 use agent_common::ids::MAX_LINKS;
 
-use crate::config::Config;
+use crate::config::{Config, Start};
 use crate::link::LinkRules;
 use crate::mutation::Mutated;
 use crate::time::Instant;
@@ -21,7 +21,7 @@ pub(crate) struct Rules {
     pub(crate) warntime: Duration,
     /// The bound of announced deadtimes.
     pub(crate) initdead: Duration,
-    /// When this node started.
+    /// When this life of this node started: an earlier process of the same life is not a start.
     pub(crate) started_at: Instant,
     /// Until then a peer that was never heard is unknown.
     pub(crate) unknown_until: Instant,
@@ -52,7 +52,10 @@ impl Rules {
             incarnation: config.incarnation,
             warntime: timing.warntime,
             initdead: timing.initdead,
-            started_at: now,
+            started_at: match &config.start {
+                Start::Fresh => now,
+                Start::Carried(_) => Instant::ZERO,
+            },
             unknown_until: now.after(timing.initdead),
             mutated: config.mutated,
             links: config.links.len().min(MAX_LINKS),

@@ -4,8 +4,9 @@ use agent_common::{GroupId, NodeId};
 use agent_core::Operator;
 use agent_core::config::VoteChange;
 
-use super::machine::{Message, Next};
+use super::machine::{Machine, Message, Next};
 use super::mutation::Broken;
+use super::packet::GROUPS;
 use super::plan::{self, Kind, MS, nanos};
 use super::queue::Due;
 use super::world::World;
@@ -30,8 +31,9 @@ impl World {
             44..=54 => self.crash(node),
             55..=60 => self.reboot(node),
             61..=65 if self.plan.goes_back => self.lose_memory(node),
-            66..=67 => self.all_at_once(),
-            68..=75 => self.ask_for_pause(node),
+            66 => self.all_at_once(),
+            67..=69 => self.part_from_holder(node),
+            70..=75 => self.ask_for_pause(node),
             76..=87 => self.operate(node),
             88..=91 => self.drift(node),
             92..=95 if self.plan.kind == Kind::Standstill => self.freeze(node),
@@ -183,6 +185,50 @@ impl World {
                 self.crash(node);
             }
         }
+    }
+
+    /// A holder is heard by one voter alone, who carries its lease; that voter will lose its memory.
+    fn part_from_holder(&mut self, voter: u8) {
+        let now = self.now;
+        let holds = |machine: &&Machine| (0..GROUPS).any(|group| machine.is_open(group, now));
+        let Some(holder) = self.machines.iter().find(holds).map(|machine| machine.id) else { return };
+        if holder == voter {
+            return;
+        }
+        if self.rng.chance(400) {
+            // Its announced deadtime is then longer than its own.
+            self.machines[usize::from(holder)].command(Operator::Pause);
+            self.wake(holder);
+        }
+        self.note(|| format!("cut: node {holder} is heard by node {voter} alone"));
+        self.net.heal();
+        for other in (0..self.plan.total()).filter(|other| *other != voter && *other != holder) {
+            self.part(holder, other);
+        }
+        let wait = nanos(self.plan.timing.deadtime) + self.deadtimes(3);
+        self.queue.plan(self.now + wait, Due::Forget { voter, holder });
+    }
+
+    fn part(&mut self, one: u8, other: u8) {
+        for link in 0..self.plan.links {
+            self.net.path(one, other, link).cut = true;
+            self.net.path(other, one, link).cut = true;
+        }
+    }
+
+    /// The voter starts anew at once; the holder hears of it, or does not.
+    pub(super) fn forget(&mut self, voter: u8, holder: u8) {
+        if self.is_calm || self.machines[usize::from(voter)].agent.is_none() {
+            return;
+        }
+        if self.rng.chance(600) {
+            self.part(voter, holder);
+        }
+        self.note(|| format!("node {voter}: the agent is killed and has promised to {holder}"));
+        self.kill(voter);
+        let wait = self.rng.below(nanos(self.plan.timing.deadtime) / 4);
+        let life = self.machines[usize::from(voter)].life;
+        self.queue.plan(self.now + 1 + wait, Due::Start { node: voter, life });
     }
 
     /// The operator wants to upgrade: a longer deadtime is announced, and when enough know it the state is handed over.

@@ -104,7 +104,10 @@ impl Agent {
             self.life_read[peer] = (truth.incarnation, reading.heard_at.min(reading.read_at));
         }
         let (_, born) = self.life_read[peer];
-        let heard = truth.heard.map(|(stamp, deadtime)| (stamp.max(born), deadtime));
+        // What an earlier life announced last may have been overwritten before it was read.
+        let (_, before) = self.read_truth[peer];
+        let known = before.filter(|_| truth.counts.is_none()).map_or(0, |(_, deadtime)| deadtime);
+        let heard = truth.heard.map(|(stamp, deadtime)| (stamp.max(born), deadtime.max(known)));
         self.read_truth[peer] = (truth.counts, heard);
     }
 }
@@ -149,6 +152,8 @@ pub(super) struct Machine {
     pub(super) stood_by: bool,
     /// Decisions are suspended.
     pub(super) in_maintenance: bool,
+    /// By group: whether this agent has opened its gate.
+    pub(super) has_opened: [bool; GROUPS],
     /// By how much the clock is being slewed, parts per million.
     pub(super) slewed: i64,
     /// Groups whose address is there.
@@ -177,6 +182,7 @@ impl Machine {
             mutated,
             stood_by: false,
             in_maintenance: false,
+            has_opened: [false; GROUPS],
             slewed: 0,
             addresses: [false; GROUPS],
             tickets: 0,

@@ -460,7 +460,11 @@ impl Oracle {
 
     /// A machine loses its power, and with it the clock by which its promises were counted.
     pub(super) fn power_off(&mut self, machine: &Machine) {
-        self.sent[usize::from(machine.id)].clock.get_or_insert(machine.clock);
+        let sent = &mut self.sent[usize::from(machine.id)];
+        sent.clock.get_or_insert(machine.clock);
+        if machine.is_frozen {
+            sent.thawed = u64::MAX;
+        }
     }
 
     /// A machine whose clock stood still goes on: its gates may overlap for as long as what it was promised holds.

@@ -82,6 +82,13 @@ pub(super) enum Due {
         /// Of which machine.
         node: u8,
     },
+    /// A voter loses its memory, and with it what it promised to the holder.
+    Forget {
+        /// The voter.
+        voter: u8,
+        /// The holder.
+        holder: u8,
+    },
     /// Something breaks.
     Fault,
     /// The network heals.
@@ -105,6 +112,7 @@ impl Due {
             | Self::Reload { node } => Some(node),
             Self::Frame { .. }
             | Self::Unslew { .. }
+            | Self::Forget { .. }
             | Self::Thaw { .. }
             | Self::Fault
             | Self::Heal

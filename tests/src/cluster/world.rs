@@ -174,6 +174,7 @@ impl World {
             Due::Thaw { node } => self.thaw(node),
             Due::Reload { node } => self.reload(node),
             Due::Unslew { node } => self.unslew(node),
+            Due::Forget { voter, holder } => self.forget(voter, holder),
             Due::Fault => self.fault(),
             Due::Heal => self.net.heal(),
             Due::Replay => self.replay(),
@@ -375,7 +376,7 @@ impl World {
         match step {
             Step::Send { packet, links } => self.send(node, packet, links),
             Step::Other(action) => match action {
-                Action::Gate { group, epoch, expiry } => self.write_gate(node, group.index(), epoch, expiry),
+                Action::Gate { group, epoch, expiry } => self.gate_action(node, group.index(), epoch, expiry),
                 Action::Acquire { resource, attempt } => {
                     self.plan_effect(node, resource.group.raw(), attempt, true)
                 }
@@ -399,6 +400,15 @@ impl World {
                 | Action::Send { .. }
                 | Action::Transition(_) => {}
             },
+        }
+    }
+
+    /// The core writes a gate. Where inherited gates stay, those stay that it has not opened itself.
+    fn gate_action(&mut self, node: u8, group: usize, epoch: u64, expiry: Instant) {
+        let machine = &mut self.machines[usize::from(node)];
+        machine.has_opened[group] |= expiry != Instant::ZERO;
+        if machine.has_opened[group] || !self.broken.is_some_and(Broken::inherits_gates) {
+            self.write_gate(node, group, epoch, expiry);
         }
     }
 
@@ -537,6 +547,7 @@ impl World {
         let machine = &mut self.machines[index];
         machine.is_up = true;
         machine.life += 1;
+        machine.has_opened = [is_carried; GROUPS];
         let local = machine.clock.at(now);
         let mut config = self.plan.config(node, &machine.votes);
         config.wall_ms_at_zero = machine.wall_ms_at_zero;

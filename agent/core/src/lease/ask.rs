@@ -54,8 +54,9 @@ impl Facts {
             ..Self::default()
         };
         for peer in scene.peers {
-            // Who is at a number whose asks get no vote here could not win what is handed over to it.
-            if !scene.leases.voters().accepts_asker(peer.number()) {
+            // Who is at a number whose asks get no vote here could not win what is handed over to it, and blocks nobody by asking.
+            let may_win = scene.leases.voters().accepts_asker(peer.number());
+            if !may_win {
                 facts.eligible.remove(peer.id());
             }
             let claim = peer.claim(group.id);
@@ -65,7 +66,7 @@ impl Facts {
             if !is_here {
                 continue;
             }
-            if peer.asks(group.id) {
+            if peer.asks(group.id) && (may_win || claim.held()) {
                 facts.asking.insert(peer.id());
                 if claim.held() && facts.holder.is_none_or(|other| claim.epoch > other.epoch) {
                     facts.holder = Some(Holder { node: peer.id(), epoch: claim.epoch });
@@ -229,7 +230,20 @@ fn may_be_candidate(
     if !alone && !leases.is_heard(now) {
         return Err(Blocked::by(Reason::NoQuorum));
     }
+    if !alone && !voters_count(scene) {
+        return Err(Blocked::by(Reason::VotesChanging));
+    }
     Ok(())
+}
+
+/// *Changing the votes*: whether those whose votes count at this node's number are a majority; who lags does not ask.
+fn voters_count(scene: &Scene<'_>) -> bool {
+    let voters = scene.leases.voters();
+    let mut counting = NodeSet::EMPTY;
+    counting.insert(scene.me);
+    let peers = scene.peers.iter().filter(|peer| peer.is_alive() && voters.counts_voter(peer.number()));
+    peers.for_each(|peer| counting.insert(peer.id()));
+    voters.is_majority(counting)
 }
 
 /// How many come before this node: those that want the group, then those before it in `prefer`. Who is on standby comes last.

@@ -577,3 +577,33 @@ fn a_vote_for_an_earlier_life_is_dropped_before_the_new_one_is_acked() {
     lab.run(65, &[1, 2]);
     assert_eq!(lab.row().epoch, 6 << 8 | 1);
 }
+
+#[test]
+fn who_lags_in_the_number_of_the_votes_neither_asks_nor_blocks_nor_is_given_the_group() {
+    let mut config = test_config(3);
+    config.quorum.number = 5;
+    let mut ahead = Lab::new(&config);
+    ahead.beat(1).vote_number = 3;
+    ahead.beat(2).vote_number = 5;
+    ahead.claim(1, 9 << 8 | 1, 1, 0);
+    ahead.run(50, &[1, 2]);
+    assert_ne!(ahead.row().epoch, 0, "the laggard's ask blocks nobody");
+    ahead.claim(2, ahead.row().epoch, 0, 0);
+    ahead.run(60, &[1, 2]);
+    assert!(ahead.row().held());
+    ahead.claim(1, 9 << 8 | 1, 1, WANT);
+    ahead.run(70, &[1, 2]);
+    assert!(ahead.row().held(), "it could not win what is handed over");
+
+    let mut behind = Lab::new(&config);
+    behind.beat(1).vote_number = 6;
+    behind.beat(2).vote_number = 7;
+    behind.run(300, &[1, 2]);
+    assert_eq!((behind.row(), behind.reason()), (Claim::default(), Some(Reason::VotesChanging)));
+    behind.claim(2, 9 << 8 | 2, 2, 0);
+    behind.run(305, &[1, 2]);
+    assert_eq!(behind.row(), Claim::default(), "two numbers ahead");
+    behind.claim(1, 9 << 8 | 1, 1, 0);
+    behind.run(310, &[1, 2]);
+    assert_eq!(behind.row().candidate, 1, "one number ahead");
+}
