@@ -49,15 +49,22 @@ pub(crate) fn address(address: &Address) -> Option<GateAddress> {
     Some(unsafe { core::ptr::read_volatile(found) })
 }
 
-/// What the agent says of the group's gate. The epoch is read first: see the agent's side for why that order is safe.
+/// What the agent says of the group's gate; shut while it says another thing. See the agent's side for the order in
+/// which it writes.
 #[inline(always)]
 pub(crate) fn gate(group: u32) -> Option<Gate> {
     let gate = GATES.get_ptr(group)?;
-    // SAFETY: from the map; volatile, since the agent writes it meanwhile.
-    let epoch = unsafe { core::ptr::read_volatile(&raw const (*gate).epoch) };
+    // SAFETY: from the map.
+    let epoch = unsafe { &raw const (*gate).epoch };
+    // SAFETY: from the map.
+    let expiry_ns = unsafe { &raw const (*gate).expiry_ns };
+    // SAFETY: from the map; volatile, since the agent writes it meanwhile. So below.
+    let before = unsafe { core::ptr::read_volatile(epoch) };
     // SAFETY: as above.
-    let expiry_ns = unsafe { core::ptr::read_volatile(&raw const (*gate).expiry_ns) };
-    Some(Gate { epoch, expiry_ns })
+    let expiry_ns = unsafe { core::ptr::read_volatile(expiry_ns) };
+    // SAFETY: as above.
+    let after = unsafe { core::ptr::read_volatile(epoch) };
+    Some(Gate { epoch: after, expiry_ns: if before == after { expiry_ns } else { 0 } })
 }
 
 /// The group's bar.

@@ -97,7 +97,7 @@ pub enum Operator {
     /// Suspend decisions, or take them up again. Leases go on.
     Maintenance(bool),
     /// Announce `initdead` as the deadtime, so that a majority bears a pause; answered once it has acknowledged that.
-    /// [`crate::Node::carry`] then has the state to hand over.
+    /// [`crate::Node::carry`] then has the state to hand over. `Maintenance(false)` takes it back.
     Pause,
 }
 

@@ -30,8 +30,8 @@ pub enum Carried {
 #[error("{device}: no TCX ({tcx}), and no clsact ({clsact})")]
 pub struct EgressError {
     device: String,
-    tcx: AttachError,
-    clsact: AttachError,
+    tcx: Box<AttachError>,
+    clsact: Box<AttachError>,
 }
 
 /// Attaches the loaded classifier so that it outlives this process.
@@ -49,7 +49,9 @@ pub fn attach(
     };
     match clsact(program, device) {
         Ok(()) => Ok(Carried::Clsact),
-        Err(clsact) => Err(EgressError { device: device.name.clone(), tcx, clsact }),
+        Err(clsact) => {
+            Err(EgressError { device: device.name.clone(), tcx: tcx.into(), clsact: clsact.into() })
+        }
     }
 }
 
@@ -91,4 +93,44 @@ fn clsact(program: &mut SchedClassifier, device: &Device) -> Result<(), AttachEr
     // Never dropped: the filter outlives this process, until `remove_filter`.
     std::mem::forget(program.take_link(id)?);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use aya::EbpfLoader;
+    use aya::programs::SchedClassifier;
+    use nix::sched::{CloneFlags, unshare};
+
+    use super::{Device, PROGRAM, clsact, remove_filter};
+    use crate::io::xdp::OBJECT;
+
+    fn filters() -> String {
+        let output =
+            std::process::Command::new("tc").args(["filter", "show", "dev", "lo", "egress"]).output();
+        output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
+    }
+
+    /// As kernels before 6.6 have it. In a network namespace of its own.
+    #[test]
+    fn a_filter_stays_is_replaced_and_is_taken_away() {
+        if unshare(CloneFlags::CLONE_NEWNET).is_err() || OBJECT.is_empty() {
+            println!("SKIP: not permitted, or built without the eBPF object");
+            return;
+        }
+        let device = Device { name: "lo".to_owned(), index: 1 };
+        for round in 0..2 {
+            let mut ebpf = EbpfLoader::new().load(OBJECT).expect("the object loads");
+            let program: &mut SchedClassifier =
+                ebpf.program_mut(PROGRAM).expect("it is there").try_into().expect("a classifier");
+            program.load().expect("the kernel takes it");
+            clsact(program, &device).unwrap_or_else(|error| panic!("round {round}: {error}"));
+            drop(ebpf);
+            let filters = filters();
+            assert_eq!(filters.matches("handle 0x694").count(), 1, "round {round}: {filters}");
+            assert!(filters.contains("pref 1 ") && filters.contains(PROGRAM), "{filters}");
+        }
+        remove_filter(&device);
+        assert!(!filters().contains("handle 0x694"), "{}", filters());
+        remove_filter(&device);
+    }
 }

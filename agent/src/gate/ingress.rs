@@ -69,18 +69,17 @@ fn replace(
     };
     let replaced = link.and_then(|link| {
         // The link lives on in the program, and by its pin.
-        program.attach_to_link(XdpLink::try_from(link)?)?;
-        Ok(())
+        Ok(program.attach_to_link(XdpLink::try_from(link)?)?)
     });
     let name = &device.name;
     let found = foreign::program_on(device.index).ok().flatten().and_then(|found| found.mode);
     match (replaced, found) {
-        (Ok(()), Some(mode)) if modes(wanted).iter().any(|wanted| shown(*wanted) == mode) => {
+        (Ok(_), Some(mode)) if modes(wanted).iter().any(|wanted| shown(*wanted) == mode) => {
             pins.keep(Way::Ingress, device);
             return Some(mode);
         }
         // Another mode is wanted now, or the interface is another by now.
-        (Ok(()), Some(_) | None) => {}
+        (Ok(id), Some(_) | None) => drop(program.take_link(id)),
         (Err(error), _) => remarks.push(format!("{name}: the pinned link is of no use: {error}")),
     }
     pins.unpin(Way::Ingress, device);

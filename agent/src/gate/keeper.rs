@@ -12,7 +12,7 @@ use super::guard::{self, GuardError};
 use super::mapped::{MappedBars, MappedGates};
 use super::pins::{Pins, PinsError};
 use super::{Device, Gates};
-use crate::settings::Settings;
+use crate::settings::{Settings, XdpSetting};
 
 /// Why the kernel guards nothing; the agent withdraws addresses itself.
 #[derive(Debug, thiserror::Error)]
@@ -59,9 +59,13 @@ impl Keeper {
     /// does not work is why the kernel guards nothing.
     pub fn open(settings: &Settings) -> Self {
         let mut keeper = Self { pins: None, devices: Vec::new(), filters: Vec::new(), problem: None };
-        match Pins::open(&settings.runtime.bpffs) {
-            Ok(pins) => keeper.pins = Some(pins),
-            Err(error) => keeper.problem = Some(error.into()),
+        // Without XDP there may still be gates to shut, of an agent that had it.
+        let directory = &settings.runtime.bpffs;
+        if settings.runtime.xdp != XdpSetting::Off || directory.exists() {
+            match Pins::open(directory) {
+                Ok(pins) => keeper.pins = Some(pins),
+                Err(error) => keeper.problem = Some(error.into()),
+            }
         }
         match guard::devices(settings) {
             Ok(devices) => keeper.devices = devices,
@@ -147,6 +151,18 @@ impl Keeper {
         Ok(Some(Gates::new(gates, bars)))
     }
 
+    /// There is no XDP. That is no matter where there is no address to guard.
+    ///
+    /// # Errors
+    /// There is one.
+    pub fn give_up(&mut self) -> Result<Option<Gates>, GateError> {
+        match self.problem.take() {
+            None if self.devices.is_empty() => Ok(None),
+            None => Err(GateError::NoXdp),
+            Some(problem) => Err(problem),
+        }
+    }
+
     /// Takes away what earlier agents left and this one does not use. Once no address of theirs is left.
     pub fn tidy(&self) {
         if let Some(pins) = &self.pins {
@@ -183,10 +199,7 @@ fn array<'a, T: aya::Pod>(ebpf: &'a Ebpf, name: &'static str) -> Result<&'a MapD
     let map = ebpf.map(name).ok_or_else(|| missing(name))?;
     // Checks the sizes of key and value.
     let _: Array<&MapData, T> = Array::try_from(map).map_err(|error| GateError::Map(name, error))?;
-    match map {
-        Map::Array(data) => Ok(data),
-        _ => Err(missing(name)),
-    }
+    if let Map::Array(data) = map { Ok(data) } else { Err(missing(name)) }
 }
 
 fn missing(name: &'static str) -> GateError {

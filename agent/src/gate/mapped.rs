@@ -62,8 +62,9 @@ impl MappedGates {
         unsafe { gate.read_volatile() }
     }
 
-    /// Writes a gate. The kernel reads the epoch first and the expiry then, and may come between any two stores, for as
-    /// long as this thread is stopped there. What it can see must never be more open than both the old and the new gate:
+    /// Writes a gate. The kernel reads epoch, expiry, and the epoch again, which must be the same; and it may come between
+    /// any two stores, for as long as this thread is stopped there. What it can see must never be more open than both the
+    /// old and the new gate:
     ///
     /// - A later expiry with the same or a higher epoch: epoch first. In between stands the new lease, ending early.
     /// - An earlier expiry: expiry first. In between stands the old epoch, which bars shut no later than the new one,
@@ -151,39 +152,51 @@ mod tests {
         assert_eq!(kernel.read(group(62)), Gate::default());
     }
 
+    /// By the last digit of its epoch, when a lease ends: shorter than the one before, longer, of a lower epoch and longer.
+    const UNTIL: [(u64, u64); 4] = [(1, 7000), (4, 6000), (5, 6500), (2, 9000)];
+
+    fn as_the_kernel(gates: &MappedGates, group: GroupId) -> Gate {
+        let place = gates.0.of(group);
+        // SAFETY: mapped as long as `gates` lives; so below.
+        let epoch = unsafe { &raw const (*place).epoch };
+        // SAFETY: as above.
+        let expiry_ns = unsafe { &raw const (*place).expiry_ns };
+        // SAFETY: as above.
+        let before = unsafe { epoch.read_volatile() };
+        // SAFETY: as above.
+        let expiry_ns = unsafe { expiry_ns.read_volatile() };
+        // SAFETY: as above.
+        let after = unsafe { epoch.read_volatile() };
+        Gate { epoch: after, expiry_ns: if before == after { expiry_ns } else { 0 } }
+    }
+
     /// A reader in the kernel's order never sees an expiry with an epoch under which no lease lasts so long.
     #[test]
     fn no_mixture_is_more_open_than_the_old_and_the_new_gate() {
         let (mut agent, kernel) = views();
         let stop = AtomicBool::new(false);
-        // Epoch e lasts until 1000e at most; epochs above are barred for as long as they are not granted.
         let looked = std::thread::scope(|scope| {
             let stop = &stop;
             let reader = scope.spawn(move || {
                 // The whole, which may change threads, and not the pointer in it.
                 let kernel = kernel;
-                let place = kernel.0.of(group(0));
                 let (mut looked, mut open) = (0u64, 0u64);
                 while !stop.load(Ordering::Relaxed) {
-                    // SAFETY: mapped as long as `kernel` lives.
-                    let epoch = unsafe { (&raw const (*place).epoch).read_volatile() };
-                    // SAFETY: as above.
-                    let expiry = unsafe { (&raw const (*place).expiry_ns).read_volatile() };
-                    assert!(expiry == 0 || epoch != 7 || expiry <= 7000, "epoch 7 until {expiry}");
+                    let Gate { epoch, expiry_ns } = as_the_kernel(&kernel, group(0));
+                    let until =
+                        UNTIL.iter().find(|(ending, _)| epoch % 10 == *ending).map_or(0, |gate| gate.1);
+                    assert!(expiry_ns <= until, "epoch {epoch} until {expiry_ns}");
                     looked += 1;
-                    open += u64::from(expiry != 0);
+                    open += u64::from(expiry_ns != 0);
                 }
                 (looked, open)
             });
-            for round in 0..200_000u64 {
-                let gate = match round % 5 {
-                    0 => Gate { epoch: 7, expiry_ns: 6000 },
-                    1 => Gate { epoch: 7, expiry_ns: 7000 },
-                    2 => Gate { epoch: 9, expiry_ns: 9000 },
-                    3 => Gate { epoch: 9, expiry_ns: 8000 },
-                    _ => Gate { epoch: 0, expiry_ns: 0 },
-                };
-                agent.write(group(0), gate);
+            // Epochs are never used twice.
+            for round in 1..100_000u64 {
+                for (ending, expiry_ns) in UNTIL {
+                    agent.write(group(0), Gate { epoch: 10 * round + ending, expiry_ns });
+                }
+                agent.write(group(0), Gate::default());
             }
             stop.store(true, Ordering::Relaxed);
             reader.join().expect("no mixture")

@@ -24,7 +24,7 @@ use crate::gate::{Device, Gates};
 use crate::settings::{ReceiveMode, Settings, XdpSetting};
 
 /// The object that `cargo xtask build-ebpf` made; empty when none was built in.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xbeat.bpf.o"));
+pub(crate) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xbeat.bpf.o"));
 /// Why there is no XDP at all; nothing is attached.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -130,7 +130,8 @@ pub fn attach(
     match loaded {
         Ok((kernel, view, gate)) => Attached { kernel: Ok(kernel), view: Some(view), modes, gate, remarks },
         Err(error) => {
-            Attached { kernel: Err(error), view: None, modes, gate: Err(GateError::NoXdp), remarks }
+            let gate = keeper.give_up();
+            Attached { kernel: Err(error), view: None, modes, gate, remarks }
         }
     }
 }

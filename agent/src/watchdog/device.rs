@@ -62,7 +62,7 @@ pub(super) struct CharacterDevice {
 impl CharacterDevice {
     pub(super) fn open(path: &Path) -> Result<Self, Errno> {
         let file = OpenOptions::new().write(true).custom_flags(libc::O_CLOEXEC).open(path);
-        let file = file.map_err(errno)?;
+        let file = file.map_err(|error| errno(&error))?;
         Ok(Self { file, path: path.to_owned() })
     }
 }
@@ -96,7 +96,7 @@ impl Device for CharacterDevice {
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), Errno> {
-        self.file.write_all(bytes).map_err(errno)
+        self.file.write_all(bytes).map_err(|error| errno(&error))
     }
 
     fn nowayout(&self) -> bool {
@@ -108,6 +108,6 @@ impl Device for CharacterDevice {
     }
 }
 
-fn errno(error: io::Error) -> Errno {
+fn errno(error: &io::Error) -> Errno {
     error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
 }

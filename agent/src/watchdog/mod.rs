@@ -128,7 +128,7 @@ impl Watchdog {
 
 /// Whole seconds, no shorter than the deadtime: within it the peers have taken over.
 fn timeout_s(deadtime: Duration) -> i32 {
-    let whole = deadtime.as_secs() + u64::from(deadtime.subsec_nanos() != 0);
+    let whole = deadtime.as_secs().saturating_add(u64::from(deadtime.subsec_nanos() != 0));
     i32::try_from(whole).unwrap_or(i32::MAX).max(TIMEOUT_MIN_S)
 }
 
