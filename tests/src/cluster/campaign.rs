@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use super::oracle::{Invariant, Violation, Witness};
+use super::report::{Invariant, Violation, Witness};
 use super::run::{How, Outcome, run};
 
 /// The sum of many runs.

@@ -52,6 +52,9 @@ pub(super) enum Step {
     Other(Action),
 }
 
+/// A stamp, and the deadtime in nanoseconds that was announced with it.
+type Heard = (Instant, u64);
+
 /// A running (or paused) agent.
 #[derive(Debug)]
 pub(super) struct Agent {
@@ -69,7 +72,7 @@ pub(super) struct Agent {
     /// By peer: its state, as the core told it.
     pub(super) believed: [PeerState; NODES],
     /// By peer: what counted when its slot was last read.
-    pub(super) read_truth: [(Option<(Instant, u64)>, Option<(Instant, u64)>); NODES],
+    pub(super) read_truth: [(Option<Heard>, Option<Heard>); NODES],
     /// By peer: the incarnation that was read last, and the first sign of it.
     life_read: [(u64, Instant); NODES],
     /// The ticket of a pause that the operator asked for.

@@ -4,19 +4,22 @@
 //! | room | what is there |
 //! |---|---|
 //! | `plan` | what a seed stands for |
-//! | `world` | the loop: rounds of agents, frames, actions, one event after the other |
-//! | `faults`, `script` | what goes wrong and when; the calm after it and what must be true then |
+//! | `world` | the loop: one event after the other, frames, the attacker |
+//! | `rounds`, `lives` | what an agent does when it wakes; its beginning and end |
+//! | `faults`, `timepieces`, `script` | what goes wrong and when; the calm after it and what must be true then |
 //! | `kernel`, `machine`, `clock`, `net`, `packet`, `queue` | the parts |
-//! | `oracle` | the invariants, judged exactly in true time at each write of a gate and each heartbeat |
-//! | `mutation`, `campaign` | rules broken on purpose; many seeds on all processors and the table of what they showed |
+//! | `oracle`, `books` | the invariants, judged exactly in true time at each write of a gate and each heartbeat |
+//! | `mutation`, `campaign`, `report` | rules broken on purpose; many seeds on all processors and the table of what they showed |
 //!
 //! The small simulation with faults by hand is `crate::sim`.
 #![allow(clippy::cast_possible_truncation, reason = "ids of a simulated cluster are below 8")]
 
+mod books;
 pub mod campaign;
 mod clock;
 mod faults;
 mod kernel;
+mod lives;
 mod machine;
 mod mutation;
 mod net;
@@ -24,13 +27,16 @@ mod oracle;
 mod packet;
 mod plan;
 mod queue;
+mod report;
+mod rounds;
 mod run;
 mod script;
+mod timepieces;
 mod trace;
 mod world;
 
 pub use kernel::{Kernel, Taken};
 pub use mutation::Broken;
-pub use oracle::{Invariant, Violation, Witness};
 pub use plan::{Kind, Plan};
+pub use report::{Invariant, Violation, Witness};
 pub use run::{How, Outcome, run};

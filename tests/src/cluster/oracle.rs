@@ -6,198 +6,13 @@ use std::collections::BTreeMap;
 use agent_common::Claim;
 use agent_core::{Instant, PeerState};
 
-use super::clock::Clock;
+use super::books::{Asking, Promise, Sent};
 use super::machine::Machine;
 use super::packet::{GROUPS, NODES, Packet};
+use super::report::{Invariant, Violation, Witness};
 
 /// Rounding of a promise that is no violation, nanoseconds.
 const ROUNDING: u64 = 16;
-
-/// What was violated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Invariant {
-    /// I1: two gates of a group were open at once.
-    OneServer,
-    /// I4: an epoch was held by two nodes.
-    Epoch,
-    /// I4: a lease that no majority of promises bears.
-    Reason,
-    /// A vote went to another while a promise bound it.
-    Promise,
-    /// I2: a node that is heard was called dead.
-    HeardIsDead,
-    /// I3: a silent node was not called dead.
-    SilentIsAlive,
-    /// I5: no single server, or no equal views, in time.
-    Liveness,
-    /// Served for too little of the time, or by too many epochs.
-    Service,
-    /// The core would work without end.
-    Runaway,
-}
-
-impl Invariant {
-    /// For people.
-    pub const fn text(self) -> &'static str {
-        match self {
-            Self::OneServer => "I1 one server",
-            Self::Epoch => "I4 epoch used twice",
-            Self::Reason => "I4 lease without reason",
-            Self::Promise => "promise broken",
-            Self::HeardIsDead => "I2 dead while heard",
-            Self::SilentIsAlive => "I3 not dead in time",
-            Self::Liveness => "I5 liveness",
-            Self::Service => "I5 share of service",
-            Self::Runaway => "runaway",
-        }
-    }
-}
-
-/// A violation.
-#[derive(Clone, Debug)]
-pub struct Violation {
-    /// True nanoseconds since the run began.
-    pub at: u64,
-    /// Which invariant.
-    pub invariant: Invariant,
-    /// Who and what.
-    pub text: String,
-}
-
-/// What a run exercised.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Witness {
-    /// A group was opened by another node than last.
-    pub handovers: u64,
-    /// Agents that ended while their gate was open.
-    pub restarts_in_lease: u64,
-    /// Nodes that asked while a voter voted for another, and held the group later.
-    pub won_after_refusal: u64,
-    /// Overlaps after a clock stood still, within their bound.
-    pub standing_overlaps: u64,
-    /// Epochs held.
-    pub epochs: u64,
-    /// Bars raised over an open gate.
-    pub shut_by_bar: u64,
-    /// Agents that went on with carried state.
-    pub carried: u64,
-    /// Agents that started over since a peer knew a later life.
-    pub outlived: u64,
-    /// Verdicts of death.
-    pub deaths: u64,
-    /// Commands of the operator: done, refused.
-    pub done: u64,
-    /// Commands that were refused.
-    pub refused: u64,
-    /// Frames that were replayed, and how many of these were not refused.
-    pub replayed: u64,
-    /// Replayed frames that were not refused.
-    pub replays_taken: u64,
-    /// Changes of the votes that a node took.
-    pub vote_changes: u64,
-    /// Lives with an incarnation that was used before.
-    pub went_back: u64,
-}
-
-impl Witness {
-    /// Adds what another run exercised.
-    pub fn add(&mut self, other: &Self) {
-        self.handovers += other.handovers;
-        self.restarts_in_lease += other.restarts_in_lease;
-        self.won_after_refusal += other.won_after_refusal;
-        self.standing_overlaps += other.standing_overlaps;
-        self.epochs += other.epochs;
-        self.shut_by_bar += other.shut_by_bar;
-        self.carried += other.carried;
-        self.outlived += other.outlived;
-        self.deaths += other.deaths;
-        self.done += other.done;
-        self.refused += other.refused;
-        self.replayed += other.replayed;
-        self.replays_taken += other.replays_taken;
-        self.vote_changes += other.vote_changes;
-        self.went_back += other.went_back;
-    }
-}
-
-/// The heartbeats of one node's present incarnation.
-#[derive(Clone, Debug, Default)]
-struct Sent {
-    incarnation: u64,
-    /// Sequence number, until when (the sender's clock) what was promised for it holds, and by how much less it counts
-    /// that while its clock is slewed.
-    log: Vec<(u64, u64, u64)>,
-    /// The newest number sent before a standstill of the clock ended.
-    thawed: u64,
-    deadtime: u64,
-    /// The clock by which it was sent, once its machine was switched off.
-    clock: Option<Clock>,
-    /// How fast the clock is slewed, parts per million.
-    slewed: u64,
-}
-
-impl Sent {
-    fn push(&mut self, packet: &Packet) {
-        let is_again = self.log.last().is_some_and(|last| packet.seq <= last.0);
-        if packet.incarnation != self.incarnation || is_again {
-            *self = Self { incarnation: packet.incarnation, slewed: self.slewed, ..Self::default() };
-        }
-        self.deadtime = u64::from(packet.deadtime_us) * 1000;
-        let until = packet.sent_ns + self.deadtime - self.deadtime / 500;
-        for earlier in self.log.iter_mut().rev().take_while(|earlier| earlier.1 > until) {
-            earlier.1 = until;
-        }
-        self.log.push((packet.seq, until, self.less()));
-    }
-
-    /// The part of a deadtime that the sender gives away while its clock is slewed.
-    fn less(&self) -> u64 {
-        self.deadtime * 2 * self.slewed / 1_000_000
-    }
-
-    /// The sender's clock begins to be slewed, or ends.
-    fn slew(&mut self, ppm: u64) {
-        self.slewed = ppm;
-        let less = self.less();
-        self.log.iter_mut().for_each(|sent| sent.2 = sent.2.max(less));
-    }
-
-    /// Until when the sender itself counts on it.
-    fn counted_until(&self, seq: u64) -> u64 {
-        let place = self.log.partition_point(|sent| sent.0 < seq);
-        self.log.get(place).map_or(0, |sent| sent.1.saturating_sub(sent.2))
-    }
-
-    /// Until when it is promised.
-    fn until(&self, seq: u64) -> u64 {
-        let place = self.log.partition_point(|sent| sent.0 < seq);
-        self.log.get(place).map_or(0, |sent| sent.1)
-    }
-}
-
-/// What a voter last promised to one candidate.
-#[derive(Clone, Copy, Debug, Default)]
-struct Promise {
-    /// The voter's incarnation, 0 for no promise.
-    by: u64,
-    /// The candidate's incarnation and the heartbeat that was acknowledged.
-    to: u64,
-    seq: u64,
-    epoch: u64,
-}
-
-/// What a candidate said last.
-#[derive(Clone, Copy, Debug, Default)]
-struct Asking {
-    /// Whether its newest heartbeat asks or holds.
-    asks: bool,
-    /// The newest heartbeat that did not.
-    silent_at: u64,
-    /// The epoch with which it began.
-    epoch: u64,
-    /// A voter voted for another meanwhile.
-    refused: bool,
-}
 
 /// The books.
 #[derive(Debug)]
@@ -427,12 +242,12 @@ impl Oracle {
             return Ok(());
         }
         let mut untils = [0; NODES];
-        for voter in 0..self.nodes {
+        for (voter, until) in untils.iter_mut().enumerate().take(self.nodes) {
             let promise = self.promises[voter][group][me];
             if voter == me {
-                untils[voter] = u64::MAX;
+                *until = u64::MAX;
             } else if promise.by != 0 && promise.to == self.sent[me].incarnation {
-                untils[voter] = self.sent[me].until(promise.seq);
+                *until = self.sent[me].until(promise.seq);
             }
         }
         untils.sort_unstable_by(|a, b| b.cmp(a));

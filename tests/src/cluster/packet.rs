@@ -93,15 +93,15 @@ pub(super) struct Pool {
 
 impl Pool {
     /// Keeps `packet` for its sender until that one drops it.
-    pub(super) fn add(&mut self, packet: Packet) -> u32 {
+    pub(super) fn add(&mut self, packet: &Packet) -> u32 {
         match self.free.pop() {
             Some(index) => {
-                self.packets[index as usize] = packet;
+                self.packets[index as usize] = *packet;
                 self.users[index as usize] = 1;
                 index
             }
             None => {
-                self.packets.push(packet);
+                self.packets.push(*packet);
                 self.users.push(1);
                 u32::try_from(self.packets.len() - 1).unwrap_or(u32::MAX)
             }

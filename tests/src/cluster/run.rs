@@ -1,8 +1,8 @@
 //! One seed from beginning to end, and what came of it.
 
 use super::mutation::Broken;
-use super::oracle::{Violation, Witness};
 use super::plan::Plan;
+use super::report::{Violation, Witness};
 use super::world::World;
 
 /// What came of one seed.

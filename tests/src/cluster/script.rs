@@ -4,10 +4,10 @@ use agent_core::{Operator, PeerState, Snapshot};
 
 use super::machine::{Message, Next};
 use super::net::Path;
-use super::oracle::Invariant;
 use super::packet::GROUPS;
 use super::plan::{Kind, MS, US, Votes, nanos};
 use super::queue::Due;
+use super::report::Invariant;
 use super::world::World;
 
 /// Keepalives after which one server and equal views must be there, once the faults have stopped and initdead is over.
