@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use agent_tests::lab::clock;
 use agent_tests::lab::cluster::{Cluster, SETTLE, STOP, scenario};
-use agent_tests::lab::config::{GROUP, LinkSpec, Policy, Spec};
+use agent_tests::lab::config::{GROUP, LinkSpec, Policy, Spec, Xdp};
 use agent_tests::lab::network::Port;
 use agent_tests::lab::observer::{Observer, Turn};
 use anyhow::{Context as _, Result, ensure};
@@ -436,6 +436,35 @@ fn an_orderly_stop_takes_the_gate_away() -> Result<()> {
         watched.cluster.start_agent(holder)?;
         clock::wait_for("the cluster to be whole", SETTLE, || Ok(watched.cluster.owner_if_whole().ok()))?;
         watched.expect_granted_turns()?;
+        Ok(())
+    })
+}
+
+/// Without XDP the agent withdraws the address itself, and says that this is all there is.
+#[test]
+fn without_xdp_the_agent_withdraws_the_address() -> Result<()> {
+    scenario(Spec { xdp: Xdp::Off, ..three(&[HEARTBEATS]) }, |cluster| {
+        let observer = cluster.observer()?;
+        let holder = cluster.start()?;
+        let watched = Watched { cluster, observer, from_ns: clock::now_ns() };
+        let survivor = watched.cluster.other(holder);
+        let agent = watched.cluster.agent(holder)?;
+        assert_eq!(agent.status()?["gate"], "userspace");
+        ensure!(agent.has_logged("the gate is in userspace only"), "not logged");
+        watched.wait_turn(holder)?;
+        let port = port(holder);
+        watched.filter(&format!(
+            "add rule bridge lab cut iifname {port} drop\nadd rule bridge lab cut oifname {port} drop\n"
+        ))?;
+        watched.wait_turn(survivor)?;
+        clock::wait_for("the address to be withdrawn", LIMIT, || {
+            Ok((watched.cluster.holders()? == [survivor]).then_some(()))
+        })?;
+        watched.heal()?;
+        clock::pause(Duration::from_secs(1))?;
+        let turns = watched.turns();
+        let last = turns.last().context("no turn")?;
+        ensure!(last.node == survivor, "{turns:?}");
         Ok(())
     })
 }

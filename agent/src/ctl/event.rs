@@ -1,8 +1,6 @@
 //! Events as `xbeat events --json` prints them, one object a line: an interface that only grows.
 //! Made from the notes of the realtime threads; the same event gives the line of the log.
 
-use std::fmt::Write as _;
-
 use agent_common::GroupId;
 use agent_core::snapshot::LeaseReason;
 use agent_core::{Change, GateBy, Instant, PeerState, Transition};
@@ -368,60 +366,6 @@ impl Event {
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
-
-    /// For people, without a newline and without the time.
-    pub fn to_text(&self) -> String {
-        match &self.what {
-            What::Peer { peer, to, incarnation: Some(incarnation), .. } => {
-                format!("node {peer}: started anew, incarnation {incarnation} ({to})")
-            }
-            What::Peer { peer, from, to, silent_us, deadtime_ms, incarnation: None, .. } => {
-                let silent = decimal_ms(*silent_us);
-                format!("node {peer}: {from} -> {to}, silent for {silent} ms (deadtime {deadtime_ms} ms)")
-            }
-            What::Link { peer, link, from, to } => format!("link {link} to {peer}: {from} -> {to}"),
-            What::Group { group, from, to, owner, epoch } => {
-                let owner = owner.as_deref().unwrap_or("nobody");
-                let change = if from == to { to.clone() } else { format!("{from} -> {to}") };
-                let epoch = if *epoch == 0 { String::new() } else { format!(", epoch {epoch}") };
-                format!("group {group}: {change} here, owned by {owner}{epoch}")
-            }
-            What::Address { address, to, group, reason, attempts } => {
-                let mut text = format!("address {address} of {group}: {to}");
-                if let Some(reason) = reason {
-                    // Writing to a String does not fail.
-                    let _ = write!(text, ": {reason}");
-                }
-                if let Some(attempts) = attempts {
-                    let _ = write!(text, " (attempt {attempts})");
-                }
-                text
-            }
-            What::Lease { group, to, reason } => format!("lease of {group}: {to}: {reason}"),
-            What::Gate { address, to, by, group } => {
-                format!("gate of {address} ({group}): {to} by the {by}")
-            }
-            What::Vote { group, candidate: None, .. } => format!("vote for {group}: free"),
-            What::Vote { group, epoch, candidate: Some(candidate) } => {
-                format!("vote for {group}: {candidate}, epoch {epoch}")
-            }
-            What::Fence { node, to, reason } => format!("fencing of {node}: {to}: {reason}"),
-            What::Config { what, to, reason: None } => format!("{what}: {to}"),
-            What::Config { what, to, reason: Some(reason) } => format!("{what}: {to}: {reason}"),
-            What::Own { to: Some(to), .. } => format!("agent: {to}"),
-            What::Own { quorum: Some(true), .. } => "quorum: gained".to_owned(),
-            What::Own { quorum: Some(false), .. } => "quorum: lost".to_owned(),
-            What::Own { lateness_us: Some(us), .. } => {
-                format!("agent: its realtime thread woke {} ms late", decimal_ms(*us))
-            }
-            What::Own { dropped: Some(count), .. } => format!("agent: {count} events are missing here"),
-            What::Own { .. } => "agent".to_owned(),
-        }
-    }
-}
-
-fn decimal_ms(us: u64) -> String {
-    format!("{}.{:03}", us / 1_000, us % 1_000)
 }
 
 fn whole(value: u128) -> u64 {

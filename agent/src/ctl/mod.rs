@@ -14,6 +14,7 @@ mod server;
 mod signals;
 pub mod socket;
 pub mod status;
+mod text;
 mod waiting;
 
 use std::io;

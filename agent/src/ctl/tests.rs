@@ -543,3 +543,90 @@ fn a_status_before_the_first_snapshot_shows_every_node() {
     assert_eq!(status.nodes[1].last_heard_ms, None);
     assert_eq!(status.groups[0].owner, None);
 }
+
+#[test]
+fn a_command_waits_for_what_becomes_of_it() {
+    use agent_core::{Answer, Operator, Refusal};
+
+    let mut agent = Agent::start();
+    let web = GroupId::new(0);
+    let cases = [
+        (r#"{"command":"standby","group":"web"}"#, Operator::Standby(web), Answer::Done),
+        (r#"{"command":"takeover"}"#, Operator::Takeover(None), Answer::Refused(Refusal::NoQuorum)),
+        (r#"{"command":"maintenance","on":true}"#, Operator::Maintenance(true), Answer::Done),
+    ];
+    for (request, wanted, answer) in cases {
+        let mut client = agent.ask(request);
+        let Command::Operate { ticket, what } = agent.next_command() else { panic!("another command") };
+        assert_eq!(what, wanted);
+        // Somebody else's answer is not for this client.
+        agent.note(Note::Answer { at: Instant(1), ticket: ticket + 1, answer: Answer::Done });
+        agent.note(Note::Answer { at: Instant(2), ticket, answer });
+        let said = line(&mut client);
+        match answer {
+            Answer::Done => assert_eq!(said, "{\"answer\":\"done\"}\n", "{request}"),
+            Answer::Refused(refusal) => assert!(said.contains(refusal.text()), "{request}: {said}"),
+        }
+    }
+    let unknown = line(&mut agent.ask(r#"{"command":"standby","group":"mail"}"#));
+    assert!(unknown.contains("there is no group mail (there are: web)"), "{unknown}");
+    assert!(agent.commands.pop().is_err(), "it was handed on");
+    agent.end();
+}
+
+#[test]
+fn leases_gates_and_votes_are_told_in_plain_words() {
+    use agent_core::GateBy;
+    use agent_core::snapshot::LeaseReason;
+
+    let directory = tempfile::tempdir().unwrap();
+    let settings = settings(directory.path());
+    let mut teller = Teller::new(&settings);
+    let (beta, group) = (NodeId::new(1).unwrap(), GroupId::new(0).unwrap());
+    let mut tell = |what| {
+        let events = teller.tell(&Note::Transition(Transition { at: Instant(3), what }));
+        let told = events.first().map(|event| (event.to_json(), event.to_text(), teller.weight(event)));
+        (events.len(), told.unwrap())
+    };
+    let (_, (json, text, weight)) = tell(Change::Lease { group, held: true, reason: LeaseReason::Majority });
+    assert!(
+        json.starts_with("{\"t_ns\":3,\"event\":\"lease\",\"group\":\"web\",\"to\":\"held\",\"reason\":")
+    );
+    assert_eq!(text, "lease of web: held: a majority promised its votes");
+    assert_eq!(weight, Weight::Info);
+    let (_, (_, _, weight)) = tell(Change::Lease { group, held: false, reason: LeaseReason::Expired });
+    assert_eq!(weight, Weight::Warn);
+    let (_, (_, _, weight)) = tell(Change::Lease { group, held: false, reason: LeaseReason::Standby });
+    assert_eq!(weight, Weight::Info, "it was wanted");
+    let (events, (json, text, weight)) = tell(Change::Gate { group, open: false, by: GateBy::Kernel });
+    assert_eq!(events, settings.groups[0].addresses.len(), "one for each address");
+    assert!(
+        json.starts_with(
+            "{\"t_ns\":3,\"event\":\"gate\",\"address\":\"10.0.0.100\",\"to\":\"closed\",\"by\":\"kernel\""
+        ),
+        "{json}"
+    );
+    assert_eq!(text, "gate of 10.0.0.100 (web): closed by the kernel");
+    assert_eq!(weight, Weight::Warn);
+    let (_, (json, _, _)) = tell(Change::Vote { group, epoch: 9, candidate: Some(beta) });
+    assert_eq!(json, "{\"t_ns\":3,\"event\":\"vote\",\"group\":\"web\",\"epoch\":9,\"candidate\":\"beta\"}");
+    let fenced = teller.tell(&Note::SelfFenced { at: Instant(4), group });
+    assert_eq!(teller.weight(&fenced[0]), Weight::Warn);
+    assert!(fenced[0].to_text().contains("stop this node"), "{}", fenced[0].to_text());
+}
+
+#[test]
+fn what_gates_dropped_is_in_status_and_metrics() {
+    let (text, _) = rendered();
+    let line = "xbeat_gate_dropped_total{address=\"10.0.0.100\",direction=\"ingress\"} 5";
+    assert!(text.contains(line), "{text}");
+    assert!(text.contains("xbeat_gate_kernel 1"), "{text}");
+    let agent = Agent::start();
+    let answer = line_of_status(&agent);
+    assert_eq!(answer["status"]["gate_drops"][0]["ingress"], 5);
+    agent.end();
+}
+
+fn line_of_status(agent: &Agent) -> serde_json::Value {
+    serde_json::from_str(&line(&mut agent.ask(r#"{"command":"status"}"#))).unwrap()
+}

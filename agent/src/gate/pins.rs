@@ -230,3 +230,69 @@ fn layout() -> u32 {
     let bytes = numbers.iter().flat_map(|number| (*number as u64).to_be_bytes());
     bytes.fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use agent_common::maps::{Gate, name};
+    use aya::EbpfLoader;
+    use aya::maps::{Array, Map, MapData};
+    use nix::mount::{MsFlags, mount};
+    use nix::sched::{CloneFlags, unshare};
+
+    use super::{Pins, PinsError};
+    use crate::io::xdp::OBJECT;
+
+    /// A directory in mounts of this thread's own, or why there is none.
+    fn directory() -> Option<tempfile::TempDir> {
+        let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+        let possible = unshare(CloneFlags::CLONE_NEWNS).is_ok()
+            && mount(None::<&str>, "/", None::<&str>, private, None::<&str>).is_ok()
+            && EbpfLoader::new().load(OBJECT).is_ok();
+        if !possible {
+            println!("SKIP: not permitted, or built without the eBPF object");
+        }
+        possible.then(|| tempfile::tempdir().expect("a directory"))
+    }
+
+    fn gates(pins: &Pins) -> Array<MapData, Gate> {
+        let map = Map::Array(MapData::from_pin(pins.maps.join(name::GATES)).expect("pinned"));
+        Array::try_from(map).expect("of this layout")
+    }
+
+    #[test]
+    fn what_an_earlier_agent_left_is_found_and_shut_and_what_is_of_another_layout_goes() {
+        let Some(directory) = directory() else { return };
+        let path = directory.path().join("bpf/xbeat");
+        let open = Gate { epoch: 7, expiry_ns: u64::MAX };
+
+        // No bpffs: one is mounted. Nobody else may use it meanwhile.
+        let pins = Pins::open(&path).expect("a first agent");
+        assert!(matches!(Pins::open(&path), Err(PinsError::Taken(_))));
+        let mut loader = EbpfLoader::new();
+        pins.pin_maps(&mut loader).expect("a directory for maps");
+        let first = loader.load(OBJECT).expect("loaded onto new maps");
+        gates(&pins).set(3, open, 0).expect("written");
+        drop((pins, first));
+        let stranger = path.join("maps-00000000");
+        let other = path.join("somebody");
+        fs::create_dir(&stranger).expect("made");
+        fs::create_dir(&other).expect("made");
+
+        let pins = Pins::open(&path).expect("the next agent");
+        assert_eq!(gates(&pins).get(&3, 0).expect("read"), Gate::default(), "shut before anything else");
+        let mut loader = EbpfLoader::new();
+        pins.pin_maps(&mut loader).expect("the directory is there");
+        let second = loader.load(OBJECT).expect("loaded onto the same maps");
+        gates(&pins).set(3, open, 0).expect("written");
+        let adopted: Array<&MapData, Gate> =
+            Array::try_from(second.map(name::GATES).expect("gates")).expect("ours");
+        assert_eq!(adopted.get(&3, 0).expect("read"), open, "they are one map");
+
+        pins.tidy();
+        assert!(!stranger.exists() && other.exists());
+        pins.remove_all();
+        assert!(pins.entries().is_empty() && other.exists());
+    }
+}

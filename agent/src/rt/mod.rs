@@ -8,6 +8,7 @@ pub mod execute;
 pub mod readings;
 pub mod sched;
 pub mod sender;
+pub mod slew;
 pub mod waker;
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -31,6 +32,7 @@ use crate::watchdog::Watchdog;
 
 use readings::{Look, Readings, Sources};
 use sender::Sender;
+use slew::Slew;
 use waker::{Source, Waker, Woken};
 
 /// Between two snapshots, unless something changed.
@@ -99,6 +101,7 @@ pub struct Rt {
     readings: Readings,
     parts: Parts,
     waker: Waker,
+    slew: Slew,
     published: Instant,
     /// Something happened that the next snapshot must show.
     changed: bool,
@@ -135,6 +138,7 @@ impl Rt {
             readings,
             parts,
             waker,
+            slew: Slew::default(),
             published: now,
             changed: false,
             noted: false,
@@ -152,6 +156,7 @@ impl Rt {
         if let Some(gates) = &mut self.parts.gates {
             gates.forget_seen();
         }
+        self.slew = Slew::default();
         self.node = Node::new(&self.parts.config, clock::now());
         self.changed = true;
     }
@@ -179,6 +184,7 @@ impl Rt {
         let now = clock::now();
         self.account(woken, now);
         self.drain_threads(now);
+        self.drain_clock(now);
         self.drain_bars(now);
         let read_at = self.drain_frames();
         self.feed(read_at, now);
@@ -256,6 +262,14 @@ impl Rt {
                     self.parts.receiver.set_keys(&keyring);
                 }
             }
+        }
+    }
+
+    /// How true the clock is by which everything is timed.
+    fn drain_clock(&mut self, now: Instant) {
+        if let Some(ppm) = self.slew.changed() {
+            self.node.handle(Event::Slew { ppm }, now);
+            self.perform(now);
         }
     }
 

@@ -1,0 +1,61 @@
+//! Events for people: the line that the log has, and that `xbeat events` prints.
+
+use std::fmt::Write as _;
+
+use super::event::{Event, What};
+
+impl Event {
+    /// For people, without a newline and without the time.
+    pub fn to_text(&self) -> String {
+        match &self.what {
+            What::Peer { peer, to, incarnation: Some(incarnation), .. } => {
+                format!("node {peer}: started anew, incarnation {incarnation} ({to})")
+            }
+            What::Peer { peer, from, to, silent_us, deadtime_ms, incarnation: None, .. } => {
+                let silent = decimal_ms(*silent_us);
+                format!("node {peer}: {from} -> {to}, silent for {silent} ms (deadtime {deadtime_ms} ms)")
+            }
+            What::Link { peer, link, from, to } => format!("link {link} to {peer}: {from} -> {to}"),
+            What::Group { group, from, to, owner, epoch } => {
+                let owner = owner.as_deref().unwrap_or("nobody");
+                let change = if from == to { to.clone() } else { format!("{from} -> {to}") };
+                let epoch = if *epoch == 0 { String::new() } else { format!(", epoch {epoch}") };
+                format!("group {group}: {change} here, owned by {owner}{epoch}")
+            }
+            What::Address { address, to, group, reason, attempts } => {
+                let mut text = format!("address {address} of {group}: {to}");
+                if let Some(reason) = reason {
+                    // Writing to a String does not fail.
+                    let _ = write!(text, ": {reason}");
+                }
+                if let Some(attempts) = attempts {
+                    let _ = write!(text, " (attempt {attempts})");
+                }
+                text
+            }
+            What::Lease { group, to, reason } => format!("lease of {group}: {to}: {reason}"),
+            What::Gate { address, to, by, group } => {
+                format!("gate of {address} ({group}): {to} by the {by}")
+            }
+            What::Vote { group, candidate: None, .. } => format!("vote for {group}: free"),
+            What::Vote { group, epoch, candidate: Some(candidate) } => {
+                format!("vote for {group}: {candidate}, epoch {epoch}")
+            }
+            What::Fence { node, to, reason } => format!("fencing of {node}: {to}: {reason}"),
+            What::Config { what, to, reason: None } => format!("{what}: {to}"),
+            What::Config { what, to, reason: Some(reason) } => format!("{what}: {to}: {reason}"),
+            What::Own { to: Some(to), .. } => format!("agent: {to}"),
+            What::Own { quorum: Some(true), .. } => "quorum: gained".to_owned(),
+            What::Own { quorum: Some(false), .. } => "quorum: lost".to_owned(),
+            What::Own { lateness_us: Some(us), .. } => {
+                format!("agent: its realtime thread woke {} ms late", decimal_ms(*us))
+            }
+            What::Own { dropped: Some(count), .. } => format!("agent: {count} events are missing here"),
+            What::Own { .. } => "agent".to_owned(),
+        }
+    }
+}
+
+fn decimal_ms(us: u64) -> String {
+    format!("{}.{:03}", us / 1_000, us % 1_000)
+}
