@@ -21,6 +21,8 @@ pub struct Series {
     pub keepalive_ms: f64,
     /// Silence after which its peer counts as dead, as configured.
     pub deadtime_ms: f64,
+    /// What shuts the addresses of xbeat's nodes, as `status` says: `kernel` or `userspace`.
+    pub gate: Option<String>,
     /// The failovers that took place.
     pub runs: Vec<Run>,
     /// Why others did not.
@@ -43,7 +45,7 @@ pub struct Run {
 impl Series {
     fn new(subject: &'static str, keepalive: Duration, deadtime: Duration) -> Self {
         let (keepalive_ms, deadtime_ms) = (milliseconds(keepalive), milliseconds(deadtime));
-        Self { subject, keepalive_ms, deadtime_ms, runs: Vec::new(), failures: Vec::new() }
+        Self { subject, keepalive_ms, deadtime_ms, gate: None, runs: Vec::new(), failures: Vec::new() }
     }
 }
 

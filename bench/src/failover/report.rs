@@ -159,11 +159,12 @@ type Row = (&'static str, fn(&Run) -> f64);
 
 fn table(series: &Series) -> String {
     let mut text = format!(
-        "\n{} {}/{:.1} ms, {} failovers\n{:<34} {:>9} {:>9} {:>9}\n",
+        "\n{} {}/{:.1} ms, {} failovers{}\n{:<34} {:>9} {:>9} {:>9}\n",
         series.subject,
         series.keepalive_ms,
         series.deadtime_ms,
         series.runs.len(),
+        series.gate.as_ref().map_or_else(String::new, |gate| format!(", gate: {gate}")),
         "ms",
         "median",
         "p99",

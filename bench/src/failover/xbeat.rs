@@ -8,6 +8,7 @@ use agent_tests::lab::config::{Policy, Spec};
 use agent_tests::lab::failover::{Kill, fail_over, mend, sleep_to_phase};
 use agent_tests::lab::{clock, realtime};
 use anyhow::{Context as _, Result};
+use serde_json::Value;
 
 use super::{Run, Series};
 
@@ -63,6 +64,7 @@ pub fn series(votes: Votes, keepalive: Duration, deadtime: Duration, runs: usize
     let mut series = Series::new(votes.subject(), keepalive, deadtime);
     let mut cluster = Cluster::new(spec(votes, keepalive, deadtime))?;
     let mut holder = cluster.start().inspect_err(|_| cluster.print_logs())?;
+    series.gate = cluster.agent(holder)?.status()?.get("gate").and_then(Value::as_str).map(str::to_owned);
     for number in 0..runs {
         match run(&cluster, holder, super::phase(number, runs)) {
             Ok(run) => series.runs.push(run),
