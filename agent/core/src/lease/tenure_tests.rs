@@ -643,3 +643,23 @@ fn the_broken_rule_lets_a_node_vote_for_itself_before_its_hold_off_is_over() {
         assert_eq!(asked, asks, "{mutated:?}");
     }
 }
+
+#[test]
+fn a_version_of_an_earlier_life_is_not_known() {
+    for (mutated, votes) in
+        [(Mutated::default(), false), (Mutated::by(Mutation::VersionsWithoutIncarnation), true)]
+    {
+        let mut config = test_config(3);
+        config.mutated = mutated;
+        let mut lab = Lab::asking(&config);
+        lab.claim(1, lab.row().epoch, 0, 0);
+        lab.run(55, &[1, 2]);
+        assert!(lab.row().held());
+        // Its new life has come to the same version with another table, of which this node has seen nothing.
+        let beat = lab.beat(1);
+        (beat.incarnation, beat.seq, beat.has_claims) = (8, 1, false);
+        beat.claims[0] = Claim::default();
+        lab.run(70, &[1, 2]);
+        assert_eq!(lab.row().held(), votes, "{mutated:?}");
+    }
+}
