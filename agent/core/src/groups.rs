@@ -17,6 +17,7 @@ use crate::lease::ask::Facts;
 use crate::lease::tenure::{Order, Tenure};
 use crate::life::Life;
 use crate::membership::View;
+use crate::mutation::Mutated;
 use crate::outgoing::Outgoing;
 use crate::peer::Peer;
 use crate::queue::Actions;
@@ -178,9 +179,9 @@ impl Groups {
         }
     }
 
-    /// A voter started anew: its votes are gone.
-    pub(crate) fn forget(&mut self, voter: NodeId) {
-        self.entries.iter_mut().for_each(|entry| entry.tenure.forget(voter));
+    /// A node started anew: its votes are gone, and those for its earlier life.
+    pub(crate) fn forget(&mut self, node: NodeId, mutated: Mutated) {
+        self.entries.iter_mut().for_each(|entry| entry.tenure.forget(node, mutated));
     }
 
     /// An effect ended.

@@ -266,7 +266,7 @@ impl Node {
         *check = peer.check_at();
         if news.reborn {
             self.leases.forget(id);
-            self.groups.forget(id);
+            self.groups.forget(id, self.leases.mutated());
         }
         if news.counted {
             if let Some(seq) = peer.acked() {

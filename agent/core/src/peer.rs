@@ -14,6 +14,8 @@
 //! counting stamp plus the announced deadtime. Saying that it goes leads to Leaving from every state, and being heard
 //! otherwise leads back to Up.
 
+mod shown;
+mod sign;
 mod voter;
 
 use core::time::Duration;
@@ -27,38 +29,13 @@ use crate::link::Link;
 use crate::mutation::{Mutated, Mutation};
 use crate::queue::Actions;
 use crate::rules::Rules;
-use crate::snapshot::{NodeView, PeerState};
+use crate::snapshot::PeerState;
 use crate::time::Instant;
+
+pub(crate) use sign::{Sign, next};
 
 /// When a deadline has passed without a reading that is late enough, ask again after this.
 pub(crate) const REREAD: Duration = Duration::from_millis(1);
-
-/// What a peer's stamps or words say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sign {
-    /// A frame that counts, younger than the deadtime.
-    Heard,
-    /// The same, saying that the peer goes.
-    Left,
-    /// Silent for longer than warntime.
-    Overdue,
-    /// Silent for longer than the deadtime, or never heard until initdead.
-    Silent,
-}
-
-/// The state after `sign`.
-pub(crate) const fn next(state: PeerState, sign: Sign) -> PeerState {
-    use PeerState::{Dead, Late, Leaving, Unknown, Up};
-    match (state, sign) {
-        (Unknown | Up | Late | Dead | Leaving, Sign::Heard) => Up,
-        (Unknown | Up | Late | Dead | Leaving, Sign::Left) => Leaving,
-        (Unknown, Sign::Overdue) => Unknown,
-        (Up | Late, Sign::Overdue) => Late,
-        (Leaving, Sign::Overdue) => Leaving,
-        (Dead, Sign::Overdue) => Dead,
-        (Unknown | Up | Late | Dead | Leaving, Sign::Silent) => Dead,
-    }
-}
 
 /// What a reading brought that the rest of the node must know.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -266,23 +243,6 @@ impl Peer {
             self.check_at = now.after(REREAD);
         }
         changed
-    }
-
-    /// The peer for people.
-    pub(crate) fn view(&self, rules: &Rules) -> NodeView {
-        let mut view = NodeView {
-            state: self.state,
-            incarnation: self.incarnation,
-            counts_at: self.counts_at,
-            deadtime: self.deadtime,
-            accepted: self.accepted,
-            ..NodeView::default()
-        };
-        for ((slot, link), rules) in view.links.iter_mut().zip(&self.links).zip(&rules.link).take(rules.links)
-        {
-            *slot = link.view(rules);
-        }
-        view
     }
 
     /// A higher incarnation: everything of the lower is forgotten, its claims first.

@@ -1,4 +1,5 @@
-//! `cargo xtask bench failover`: how long a service is away when its node fails, with xbeat and with keepalived.
+//! `cargo xtask bench failover`: how long a service is away when its node fails, with xbeat (two nodes, and two nodes and a
+//! witness) and with keepalived.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -7,7 +8,8 @@ use std::time::Duration;
 use agent_tests::lab::clock;
 use anyhow::{Context as _, Result};
 use bench::failover::report::Report;
-use bench::failover::{cost, keepalived, xbeat};
+use bench::failover::xbeat::{self, Votes};
+use bench::failover::{cost, keepalived};
 use bench::machine::Machine;
 use clap::Parser;
 
@@ -70,12 +72,11 @@ fn run(arguments: &Arguments) -> Result<()> {
     let settings = if arguments.only_peers { Vec::new() } else { settings };
     let mut series = Vec::new();
     for (keepalive, deadtime) in settings {
-        eprintln!("xbeat at {keepalive}/{deadtime} ms");
-        series.push(xbeat::series(
-            Duration::from_millis(keepalive),
-            Duration::from_millis(deadtime),
-            arguments.runs,
-        )?);
+        let (interval, silence) = (Duration::from_millis(keepalive), Duration::from_millis(deadtime));
+        for votes in [Votes::Alone, Votes::Witness] {
+            eprintln!("{} at {keepalive}/{deadtime} ms", votes.subject());
+            series.push(xbeat::series(votes, interval, silence, arguments.runs)?);
+        }
     }
     let mut version = None;
     if !arguments.no_peers {
@@ -90,13 +91,17 @@ fn run(arguments: &Arguments) -> Result<()> {
             );
         }
     }
-    let cost = if arguments.no_cost || arguments.only_peers {
-        None
-    } else {
+    let mut cost = Vec::new();
+    if !arguments.no_cost {
         eprintln!("cost of the steady state");
-        let (keepalive, deadtime) = COST_SETTING_MS;
-        Some(cost::measure(Duration::from_millis(keepalive), Duration::from_millis(deadtime))?)
-    };
+        if !arguments.only_peers {
+            let (keepalive, deadtime) = COST_SETTING_MS;
+            cost = cost::of_xbeat(Duration::from_millis(keepalive), Duration::from_millis(deadtime))?;
+        }
+        if version.is_some() {
+            cost.extend(keepalived::cost()?);
+        }
+    }
     let report = Report::new(Machine::here(), version, series, cost);
     print!("{}", report.text());
     if let Some(directory) = &arguments.out {

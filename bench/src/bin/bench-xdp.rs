@@ -5,7 +5,11 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use agent_common::{Beat, Claim, maps::Counter};
+use agent_common::{
+    Beat, Claim,
+    maps::Counter,
+    wire::{TAG_LEN, at},
+};
 use agent_tests::{
     frames::{PEER, Packet, beat, frame, resigned},
     kernel::{Kernel, Outcome},
@@ -82,7 +86,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let mut accepting = Kernel::unconfigured("xbeat-bench.bpf.o", "bench_accepted")?;
     accepting.configure()?;
     let mut rows = Vec::new();
-    for probe in probes() {
+    for probe in probes()? {
         rows.push(measure(arguments, &mut product, &mut accepting, &probe)?);
     }
     let report = Report { machine: Machine::here(), runs: arguments.runs, repeat: arguments.repeat, rows };
@@ -98,29 +102,34 @@ fn run(arguments: &Arguments) -> Result<()> {
 }
 
 /// The packets: the first is heard by the product, so that later ones are duplicates, too old or damaged.
-fn probes() -> Vec<Probe> {
-    let heard = || frame(&beat(PEER, 5, 1000), 0);
+fn probes() -> Result<Vec<Probe>> {
+    let heard = || beat(PEER, 5, 1000);
     let refused = |reason| Kind::Refused(Outcome::Refused(reason));
     let mut foreign_tcp = Packet::on(0, vec![0; 20]);
     foreign_tcp.protocol = 6;
     let mut foreign_port = Packet::on(0, vec![0; 100]);
     foreign_port.port = 53;
     let mut forged = frame(&beat(PEER, 5, 1001), 0);
-    forged[agent_common::wire::at::SENT] ^= 1;
+    forged[at::SENT] ^= 1;
     let mut damaged = frame(&beat(PEER, 5, 1001), 0);
     damaged[100] ^= 1;
     let probe = |name, packet: Packet, kind, goal_ns| Probe { name, packet: packet.bytes(), kind, goal_ns };
     let on = |payload| Packet::on(0, payload);
-    vec![
+    Ok(vec![
         probe("foreign: TCP", foreign_tcp, Kind::Refused(Outcome::Foreign), Some(20)),
         probe("foreign: UDP to another port", foreign_port, Kind::Refused(Outcome::Foreign), Some(20)),
         probe(
             "refused: another cluster",
-            on(resigned(heard(), |body| body[8] ^= 1)),
+            on(resigned(frame(&heard(), 0), |body| body[at::CLUSTER] ^= 1)),
             refused(agent_common::Reject::Cluster),
             None,
         ),
-        probe("refused: heard before", on(heard()), refused(agent_common::Reject::Duplicate), Some(30)),
+        probe(
+            "refused: heard before",
+            on(frame(&heard(), 0)),
+            refused(agent_common::Reject::Duplicate),
+            Some(30),
+        ),
         probe(
             "refused: below the window",
             on(frame(&beat(PEER, 5, 900), 0)),
@@ -129,11 +138,18 @@ fn probes() -> Vec<Probe> {
         ),
         probe("refused: the screen", on(forged), refused(agent_common::Reject::Screen), Some(90)),
         probe("refused: the digest", on(damaged), refused(agent_common::Reject::Digest), None),
-        probe("accepted: body of 119 bytes", on(heard()), Kind::Accepted, Some(1300)),
-        probe("accepted: body of 183 bytes", on(frame(&with_groups(2), 0)), Kind::Accepted, None),
-        probe("accepted: body of 247 bytes", on(frame(&with_groups(10), 0)), Kind::Accepted, None),
-        probe("accepted: body of 1399 bytes", on(frame(&largest(), 0)), Kind::Accepted, None),
-    ]
+        probe("accepted: body of 119 bytes", on(sized(&heard(), 119)?), Kind::Accepted, Some(1300)),
+        probe("accepted: body of 183 bytes", on(sized(&with_groups(5), 183)?), Kind::Accepted, None),
+        probe("accepted: body of 247 bytes", on(sized(&with_groups(10), 247)?), Kind::Accepted, None),
+        probe("accepted: body of 1399 bytes", on(sized(&largest(), 1399)?), Kind::Accepted, None),
+    ])
+}
+
+/// The frame of a heartbeat whose body must have this length.
+fn sized(beat: &Beat, body: usize) -> Result<Vec<u8>> {
+    let frame = frame(beat, 0);
+    ensure!(frame.len() == body + TAG_LEN, "a body of {} bytes instead of {body}", frame.len() - TAG_LEN);
+    Ok(frame)
 }
 
 fn with_groups(groups: usize) -> Beat {

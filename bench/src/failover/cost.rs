@@ -1,4 +1,5 @@
-//! What one agent costs in the steady state: processor time of all its threads and resident memory.
+//! What a node costs in the steady state: processor time of all threads of its processes and their resident memory.
+//! Client and captures are silent meanwhile. On veth pairs a sender pays for the whole way to the peer's XDP program.
 
 use std::time::Duration;
 
@@ -8,37 +9,57 @@ use agent_tests::lab::process::{resident_kib, run_time_ns};
 use anyhow::Result;
 use serde::Serialize;
 
+use super::xbeat::{Votes, spec};
+
 /// How long is measured.
 const SPAN: Duration = Duration::from_secs(20);
 
-/// Of one process.
-#[derive(Clone, Copy, Debug, Serialize)]
+/// Of one node.
+#[derive(Clone, Debug, Serialize)]
 pub struct Cost {
+    /// `xbeat`, `keepalived`.
+    pub subject: &'static str,
+    /// `holder`, `other`.
+    pub role: &'static str,
     /// Part of one core, percent.
     pub cpu_percent: f64,
     /// Resident memory, MiB.
     pub resident_mib: f64,
 }
 
-/// Measures the agents of a running cluster: holder, other.
+/// Measures the agents of a cluster.
 ///
 /// # Errors
 /// The cluster did not come up, or an agent ended.
-pub fn measure(keepalive: Duration, deadtime: Duration) -> Result<[Cost; 2]> {
-    let mut cluster = Cluster::new(super::xbeat::spec(keepalive, deadtime))?;
+pub fn of_xbeat(keepalive: Duration, deadtime: Duration) -> Result<Vec<Cost>> {
+    let mut cluster = Cluster::new(spec(Votes::Alone, keepalive, deadtime))?;
     let holder = cluster.start()?;
     let pids = [cluster.agent(holder)?.pid()?, cluster.agent(cluster.other(holder))?.pid()?];
+    cluster.stop_watching();
+    measure("xbeat", [&[pids[0]], &[pids[1]]])
+}
+
+/// Measures the processes of holder and other.
+///
+/// # Errors
+/// A process ended.
+pub(super) fn measure(subject: &'static str, processes: [&[u32]; 2]) -> Result<Vec<Cost>> {
+    let used_ns = |pids: &[u32]| pids.iter().map(|pid| run_time_ns(*pid)).sum::<Result<u64>>();
     clock::pause(Duration::from_secs(1))?;
-    let before = [run_time_ns(pids[0])?, run_time_ns(pids[1])?];
+    let before = [used_ns(processes[0])?, used_ns(processes[1])?];
     let from_ns = clock::now_ns();
     clock::pause(SPAN)?;
     let span_ns = clock::now_ns() - from_ns;
-    let cost = |pid: u32, before: u64| -> Result<Cost> {
-        let used_ns = run_time_ns(pid)?.saturating_sub(before);
-        Ok(Cost {
-            cpu_percent: used_ns as f64 / span_ns as f64 * 100.0,
-            resident_mib: resident_kib(pid)? as f64 / 1024.0,
-        })
-    };
-    Ok([cost(pids[0], before[0])?, cost(pids[1], before[1])?])
+    let after = [used_ns(processes[0])?, used_ns(processes[1])?];
+    let mut costs = Vec::new();
+    for (place, role) in ["holder", "other"].into_iter().enumerate() {
+        let kib = processes[place].iter().map(|pid| resident_kib(*pid)).sum::<Result<u64>>()?;
+        costs.push(Cost {
+            subject,
+            role,
+            cpu_percent: (after[place] - before[place]) as f64 / span_ns as f64 * 100.0,
+            resident_mib: kib as f64 / 1024.0,
+        });
+    }
+    Ok(costs)
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use agent_tests::lab::capture::Capture;
 use agent_tests::lab::client::{Client, Gap};
 use agent_tests::lab::echo::Echo;
+use agent_tests::lab::failover::sleep_to_phase;
 use agent_tests::lab::frame::Kind;
 use agent_tests::lab::network::{Network, Port};
 use agent_tests::lab::scratch::Scratch;
@@ -21,6 +22,7 @@ use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::cost::Cost;
 use super::{Run, Series};
 
 /// Its smallest interval: below, it falls back to a second.
@@ -80,7 +82,7 @@ pub fn series(runs: usize) -> Result<Series> {
     let mut series = Series::new("keepalived", ADVERT, deadtime(1));
     let mut holder = pair.wait_whole()?;
     for number in 0..runs {
-        match realtime::with_fifo(PRIORITY, || pair.fail_over(holder)) {
+        match realtime::with_fifo(PRIORITY, || pair.fail_over(holder, super::phase(number, runs))) {
             Ok(run) => series.runs.push(run),
             Err(error) => series.failures.push(format!("run {number}: {error:#}")),
         }
@@ -91,6 +93,20 @@ pub fn series(runs: usize) -> Result<Series> {
     }
     eprintln!("\r  keepalived {runs}/{runs} done");
     Ok(series)
+}
+
+/// Measures what master and backup cost.
+///
+/// # Errors
+/// keepalived did not come up.
+pub fn cost() -> Result<Vec<Cost>> {
+    let pair = Pair::new()?;
+    let holder = pair.wait_whole()?;
+    pair.client.stop();
+    pair.captures.iter().for_each(Capture::stop);
+    let (master, backup) =
+        (pair.nodes[holder].processes()?, pair.nodes[usize::from(holder == 0)].processes()?);
+    super::cost::measure("keepalived", [&master, &backup])
 }
 
 /// Master_Down_Interval of RFC 5798 section 6.1 at the node.
@@ -165,8 +181,14 @@ impl Pair {
         Ok(holder)
     }
 
-    fn fail_over(&self, holder: usize) -> Result<Run> {
+    fn fail_over(&self, holder: usize, phase: f64) -> Result<Run> {
         let survivor = usize::from(holder == 0);
+        let capture = &self.captures[survivor];
+        let source = Kind::Vrrp(Port { host: holder, bridge: 0 }.ipv4().into());
+        let adverts_until =
+            |until_ns: u64| capture.frames(0, |frame| frame.kind == source && frame.at_ns <= until_ns);
+        let seen = adverts_until(u64::MAX).pop().context("no advertisement was captured")?;
+        sleep_to_phase(seen.at_ns, ADVERT, phase);
         let (failing, taking) = (&self.nodes[holder], &self.nodes[survivor]);
         let before_ns = clock::now_ns().saturating_sub(clock::ns(SETTLE / 2));
         let fault_ns = clock::now_ns();
@@ -174,13 +196,10 @@ impl Pair {
         self.network.cut(Port { host: holder, bridge: 0 })?;
 
         let dead_ns = clock::wait_for("a new master", LIMIT, || Ok(taking.master_since(fault_ns)))?;
-        let capture = &self.captures[survivor];
         let announced_ns = clock::wait_for("an announcement", LIMIT, || {
             Ok(capture.first_announcement_ns(SERVICE, fault_ns))
         })?;
-        let source = Kind::Vrrp(Port { host: holder, bridge: 0 }.ipv4().into());
-        let adverts = capture.frames(0, |frame| frame.kind == source && frame.at_ns <= dead_ns);
-        let last_ns = adverts.last().context("no advertisement was captured")?.at_ns;
+        let last_ns = adverts_until(dead_ns).pop().context("no advertisement was captured")?.at_ns;
         let answers_of = |node: usize| {
             let answers = self.client.answers_since(before_ns).into_iter();
             answers.filter(move |answer| usize::from(answer.node) == node)
@@ -262,12 +281,18 @@ impl Node {
             .map(|(at_ns, _)| *at_ns)
     }
 
-    /// SIGKILL to the process and its children, the VRRP child first.
-    fn kill(&self) -> Result<()> {
+    /// Its processes, the VRRP child first.
+    fn processes(&self) -> Result<Vec<u32>> {
         let parent = self.child.as_ref().context("keepalived does not run")?.id();
         let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"))?;
-        for pid in children.split_whitespace().map(str::parse).chain([Ok(i32::try_from(parent)?)]) {
-            kill(Pid::from_raw(pid?), Signal::SIGKILL).context("cannot kill keepalived")?;
+        let children = children.split_whitespace().map(str::parse);
+        children.chain([Ok(parent)]).collect::<Result<_, _>>().context("not a process id")
+    }
+
+    /// SIGKILL to all of them.
+    fn kill(&self) -> Result<()> {
+        for pid in self.processes()? {
+            kill(Pid::from_raw(i32::try_from(pid)?), Signal::SIGKILL).context("cannot kill keepalived")?;
         }
         Ok(())
     }

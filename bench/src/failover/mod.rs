@@ -1,5 +1,6 @@
 //! Failover over veth pairs, stage by stage: the holder's processes get SIGKILL and its link is cut at once, again and again.
-//! xbeat and keepalived stand in the same kind of network, with the same client, capture and fault, in the same run.
+//! xbeat, xbeat with a witness and keepalived stand in the same kind of network, with the same client, capture and fault, in
+//! the same run.
 
 pub mod cost;
 pub mod keepalived;
@@ -14,12 +15,14 @@ use serde::Serialize;
 /// One setting of one cluster software.
 #[derive(Clone, Debug, Serialize)]
 pub struct Series {
-    /// `xbeat`, `keepalived`.
+    /// `xbeat`, `xbeat with a witness`, `keepalived`.
     pub subject: &'static str,
     /// Between two heartbeats.
     pub keepalive_ms: f64,
     /// Silence after which its peer counts as dead, as configured.
     pub deadtime_ms: f64,
+    /// What shuts the addresses of xbeat's nodes, as `status` says: `kernel` or `userspace`.
+    pub gate: Option<String>,
     /// The failovers that took place.
     pub runs: Vec<Run>,
     /// Why others did not.
@@ -42,8 +45,13 @@ pub struct Run {
 impl Series {
     fn new(subject: &'static str, keepalive: Duration, deadtime: Duration) -> Self {
         let (keepalive_ms, deadtime_ms) = (milliseconds(keepalive), milliseconds(deadtime));
-        Self { subject, keepalive_ms, deadtime_ms, runs: Vec::new(), failures: Vec::new() }
+        Self { subject, keepalive_ms, deadtime_ms, gate: None, runs: Vec::new(), failures: Vec::new() }
     }
+}
+
+/// Where in the interval the fault of a run falls, the same in every series: the middle of one of `runs` equal parts.
+fn phase(number: usize, runs: usize) -> f64 {
+    (number as f64 + 0.5) / runs as f64
 }
 
 fn milliseconds(duration: Duration) -> f64 {

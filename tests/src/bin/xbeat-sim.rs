@@ -28,6 +28,9 @@ struct Args {
     /// Break this rule: its text in the table of mutations, or a part of it
     #[arg(long)]
     broken: Option<String>,
+    /// Run a third of each seed's trouble
+    #[arg(long)]
+    short: bool,
     /// Threads; by default one for each processor
     #[arg(long)]
     threads: Option<usize>,
@@ -37,7 +40,7 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let threads = args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let ok = match (args.seed, args.mutations) {
-        (Some(seed), _) => replay(seed, args.broken.as_deref()),
+        (Some(seed), _) => replay(seed, &args),
         (None, true) => mutations(&args, threads),
         (None, false) => campaign(&args, threads),
     };
@@ -49,8 +52,10 @@ fn broken(part: &str) -> Option<Broken> {
     Broken::ALL.iter().map(|(broken, _)| *broken).find(|broken| broken.text().contains(part))
 }
 
-fn replay(seed: u64, part: Option<&str>) -> bool {
-    let outcome = run(seed, How { broken: part.and_then(broken), traced: true, by_effect: false });
+fn replay(seed: u64, args: &Args) -> bool {
+    let part = args.broken.as_deref();
+    let outcome =
+        run(seed, How { broken: part.and_then(broken), traced: true, by_effect: false, short: args.short });
     // Whoever reads the trace may have seen enough.
     let _ = std::io::stdout().write_all(outcome.trace.as_bytes());
     let violations = u64::from(outcome.violation.is_some());
@@ -68,24 +73,25 @@ fn replay(seed: u64, part: Option<&str>) -> bool {
 
 fn campaign(args: &Args, threads: usize) -> bool {
     let ran = AtomicU64::new(0);
-    let sum = run_all(args.first, args.seeds, threads, |outcome| {
-        if let Some(violation) = &outcome.violation {
-            println!(
-                "seed {} ({:?}, {} nodes): {}: {}\n  replay: cargo xtask sim --seed {}",
-                outcome.seed,
-                outcome.plan.kind,
-                outcome.plan.nodes,
-                violation.invariant.text(),
-                violation.text,
-                outcome.seed
-            );
-        }
-        let ran = ran.fetch_add(1, Ordering::Relaxed) + 1;
-        if ran.is_multiple_of(100) {
-            eprint!("\r{ran} of {} seeds", args.seeds);
-            let _ = std::io::stderr().flush();
-        }
-    });
+    let sum =
+        run_all(args.first, args.seeds, How { short: args.short, ..How::default() }, threads, |outcome| {
+            if let Some(violation) = &outcome.violation {
+                println!(
+                    "seed {} ({:?}, {} nodes): {}: {}\n  replay: cargo xtask sim --seed {}",
+                    outcome.seed,
+                    outcome.plan.kind,
+                    outcome.plan.nodes,
+                    violation.invariant.text(),
+                    violation.text,
+                    outcome.seed
+                );
+            }
+            let ran = ran.fetch_add(1, Ordering::Relaxed) + 1;
+            if ran.is_multiple_of(100) {
+                eprint!("\r{ran} of {} seeds", args.seeds);
+                let _ = std::io::stderr().flush();
+            }
+        });
     eprintln!();
     report(&sum);
     sum.failed.is_empty()

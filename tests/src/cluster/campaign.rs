@@ -60,8 +60,8 @@ impl Sum {
     }
 }
 
-/// Runs `seeds` seeds from `first` on, on `threads` threads; after each, `ran` is called.
-pub fn run_all(first: u64, seeds: u64, threads: usize, ran: impl Fn(&Outcome) + Sync) -> Sum {
+/// Runs `seeds` seeds from `first` on, on `threads` threads, each like `how`; after each, `ran` is called.
+pub fn run_all(first: u64, seeds: u64, how: How, threads: usize, ran: impl Fn(&Outcome) + Sync) -> Sum {
     let next = AtomicU64::new(0);
     let total = Mutex::new(Sum::default());
     thread::scope(|scope| {
@@ -73,7 +73,7 @@ pub fn run_all(first: u64, seeds: u64, threads: usize, ran: impl Fn(&Outcome) + 
                     if step >= seeds {
                         break;
                     }
-                    let outcome = run(first.wrapping_add(step), How::default());
+                    let outcome = run(first.wrapping_add(step), how);
                     ran(&outcome);
                     sum.add(&outcome);
                 }

@@ -221,12 +221,17 @@ impl World {
         if self.is_calm || self.machines[usize::from(voter)].agent.is_none() {
             return;
         }
-        if self.rng.chance(600) {
+        let deadtime = nanos(self.plan.timing.deadtime);
+        if self.rng.chance(500) {
             self.part(voter, holder);
+        } else {
+            let delay = self.rng.below(deadtime / 3);
+            (0..self.plan.links).for_each(|link| self.net.path(holder, voter, link).delay = delay);
         }
         self.note(|| format!("node {voter}: the agent is killed and has promised to {holder}"));
         self.kill(voter);
-        let wait = self.rng.below(nanos(self.plan.timing.deadtime) / 4);
+        let part = if self.rng.chance(500) { 4 } else { 32 };
+        let wait = self.rng.below(deadtime / part);
         let life = self.machines[usize::from(voter)].life;
         self.queue.plan(self.now + 1 + wait, Due::Start { node: voter, life });
     }

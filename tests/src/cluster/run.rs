@@ -37,6 +37,8 @@ pub struct How {
     pub traced: bool,
     /// Without the books of promises that bear each lease: what a broken rule leads to must show by itself.
     pub by_effect: bool,
+    /// A third of the trouble: for a quick look.
+    pub short: bool,
 }
 
 /// Runs `seed`.

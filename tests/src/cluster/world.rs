@@ -52,7 +52,10 @@ impl World {
     /// The world of `seed` before anything has happened.
     pub(super) fn new(seed: u64, how: How) -> Self {
         let mut rng = Rng::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5eed);
-        let plan = Plan::of(&mut rng);
+        let mut plan = Plan::of(&mut rng);
+        if how.short {
+            plan.storm /= 3;
+        }
         let votes = Votes { number: 1, listed: plan.nodes, change: None };
         let total = plan.total();
         let majority = if how.by_effect { 0 } else { plan.majority() };

@@ -110,6 +110,11 @@ impl Capture {
         frames.iter().find(is_wanted).map(|frame| frame.at_ns)
     }
 
+    /// Ends the capture; what was captured stays.
+    pub fn stop(&self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+    }
+
     /// Forgets what was captured so far.
     pub fn clear(&self) {
         self.shared.lock().clear();
@@ -118,7 +123,7 @@ impl Capture {
 
 impl Drop for Capture {
     fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::Relaxed);
+        self.stop();
         if let Some(thread) = self.thread.take() {
             // A panic of the capture has been printed already.
             let _ = thread.join();

@@ -130,6 +130,11 @@ impl Client {
         gaps.max_by_key(|gap| gap.first.sent_ns - gap.last.sent_ns)
     }
 
+    /// Ends the probing; what was answered stays.
+    pub fn stop(&self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+    }
+
     /// The worst delay of a probe behind its schedule: what the machine, not the service, took.
     pub fn late_max_ms(&self) -> f64 {
         clock::ms_between(0, self.shared.late_max_ns.load(Ordering::Relaxed))
@@ -143,7 +148,7 @@ impl Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::Relaxed);
+        self.stop();
         for thread in self.threads.drain(..) {
             // A panic of the client has been printed already.
             let _ = thread.join();

@@ -318,6 +318,12 @@ impl Cluster {
         &self.network
     }
 
+    /// Ends the client and the captures: they take time from the agents whose cost is measured.
+    pub fn stop_watching(&self) {
+        self.client.stop();
+        self.captures.iter().for_each(Capture::stop);
+    }
+
     /// What it was made from.
     pub fn spec(&self) -> &Spec {
         &self.spec

@@ -81,6 +81,14 @@ pub fn strike(cluster: &Cluster, node: usize, kill: Kill) -> Result<u64> {
     Ok(fault_ns)
 }
 
+/// Sleeps until `phase` (0 to 1) of an interval is over after a heartbeat that was seen at `seen_ns`, a few intervals on.
+/// With phases spread evenly, the part of the gap that depends on when the fault falls is the same for every series.
+pub fn sleep_to_phase(seen_ns: u64, interval: Duration, phase: f64) {
+    let interval_ns = clock::ns(interval);
+    let ahead = (clock::now_ns().saturating_sub(seen_ns) / interval_ns + 2) * interval_ns;
+    clock::sleep_until(seen_ns + ahead + clock::ns(interval.mul_f64(phase)));
+}
+
 /// Gives back what [`strike`] took: the links, then a new agent.
 ///
 /// # Errors

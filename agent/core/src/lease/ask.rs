@@ -11,6 +11,7 @@ use agent_common::{Claim, NodeId, NodeSet};
 use crate::group::{Group, Phase as GroupPhase};
 use crate::groups::Scene;
 use crate::life::Life;
+use crate::mutation::Mutation;
 use crate::snapshot::{PeerState, Reason};
 use crate::time::Instant;
 
@@ -203,7 +204,8 @@ fn may_be_candidate(
     if scene.maintenance {
         return Err(Blocked::by(Reason::Maintenance));
     }
-    if scene.life == Life::Joining {
+    // Joining keeps a node from asking too, so that the hold-off of its own vote is needed only when all were heard.
+    if scene.life == Life::Joining && !leases.mutated().is(Mutation::OwnVoteAlwaysAfterRestart) {
         return Err(Blocked::by(Reason::Joining));
     }
     if !leases.hold_off().is_over_for_me(others, now) {

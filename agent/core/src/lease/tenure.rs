@@ -7,13 +7,15 @@
 mod carried;
 mod counted;
 mod planned;
+mod shown;
 
-use agent_common::{Claim, GroupId, NodeId, NodeSet};
+use agent_common::{GroupId, NodeId, NodeSet};
 
 use crate::action::{Action, Change, GateBy};
 use crate::config::GateKind;
 use crate::group::Group;
 use crate::groups::Scene;
+use crate::mutation::{Mutated, Mutation};
 use crate::peer::Peer;
 use crate::queue::Actions;
 use crate::snapshot::{LeaseReason, Reason};
@@ -147,32 +149,6 @@ impl Tenure {
         self.wake
     }
 
-    /// Whom this node votes for: another, or itself.
-    pub(crate) fn candidate(&self, me: NodeId) -> Option<NodeId> {
-        if self.is_active() { Some(me) } else { self.ballot.candidate }
-    }
-
-    /// Whether a fence is wanted: everything else lets this node take the group from a dead peer.
-    pub(crate) fn lacks_tie_break(&self) -> bool {
-        self.reason == Some(Reason::TieBreak)
-    }
-
-    /// The row of this node's table.
-    pub(crate) fn row(&self, me: NodeId) -> Claim {
-        let want = if self.wants { Claim::WANT } else { 0 };
-        match self.phase {
-            Phase::Asking | Phase::Lost => Claim { epoch: self.epoch, candidate: me.raw(), flags: 0 },
-            Phase::Holding | Phase::Releasing => {
-                Claim { epoch: self.epoch, candidate: me.raw(), flags: Claim::HELD }
-            }
-            Phase::Idle => match self.ballot.candidate {
-                Some(other) => Claim { epoch: self.ballot.epoch, candidate: other.raw(), flags: want },
-                None if self.wants => Claim { epoch: 0, candidate: me.raw(), flags: want },
-                None => Claim::default(),
-            },
-        }
-    }
-
     /// *The bar*: XDP raises it on a frame that counts and shows another node holding at a higher epoch; the gate is shut then,
     /// whatever its expiry. It counts as an epoch that was seen.
     pub(crate) fn raise_bar(&mut self, epoch: u64) {
@@ -182,8 +158,10 @@ impl Tenure {
 
     /// *Incarnation*: a node started anew. Its vote is gone, and so is this node's for its earlier life: that had shut its gates
     /// before it spoke again, and a promise to it must not pass for one to the new life, which may ask with the same epoch.
-    pub(crate) fn forget(&mut self, node: NodeId) {
-        self.votes.remove(node);
+    pub(crate) fn forget(&mut self, node: NodeId, mutated: Mutated) {
+        if !mutated.is(Mutation::PromisesNotForgotten) {
+            self.votes.remove(node);
+        }
         if self.ballot.candidate == Some(node) {
             self.ballot.clear();
         }

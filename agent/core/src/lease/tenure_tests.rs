@@ -607,3 +607,59 @@ fn who_lags_in_the_number_of_the_votes_neither_asks_nor_blocks_nor_is_given_the_
     behind.run(310, &[1, 2]);
     assert_eq!(behind.row().candidate, 1, "one number ahead");
 }
+
+#[test]
+fn the_broken_rule_keeps_the_promise_of_a_voter_that_forgot_it() {
+    for (mutated, held) in [(Mutated::default(), false), (Mutated::by(Mutation::PromisesNotForgotten), true)]
+    {
+        let mut config = test_config(3);
+        config.mutated = mutated;
+        let mut lab = Lab::asking(&config);
+        lab.claim(1, lab.row().epoch, 0, 0);
+        lab.run(55, &[1, 2]);
+        assert!(lab.row().held());
+        let beat = lab.beat(1);
+        (beat.incarnation, beat.seq, beat.has_claims) = (8, 1, false);
+        beat.acked = NodeSet::EMPTY;
+        lab.slots[1].counts_at = None;
+        lab.round(60, &[2]);
+        assert_eq!(lab.row().held(), held, "{mutated:?}");
+    }
+}
+
+#[test]
+fn the_broken_rule_lets_a_node_vote_for_itself_before_its_hold_off_is_over() {
+    for (mutated, asks) in
+        [(Mutated::default(), false), (Mutated::by(Mutation::OwnVoteAlwaysAfterRestart), true)]
+    {
+        let mut config = test_config(3);
+        config.mutated = mutated;
+        let mut lab = Lab::new(&config);
+        // Node 2, another owner, is not there: it may hold a promise of this node's earlier life.
+        lab.run(100, &[1]);
+        let asked = lab.actions.iter().any(
+            |action| matches!(action, Action::Transition(told) if matches!(told.what, Change::Vote { .. })),
+        );
+        assert_eq!(asked, asks, "{mutated:?}");
+    }
+}
+
+#[test]
+fn a_version_of_an_earlier_life_is_not_known() {
+    for (mutated, votes) in
+        [(Mutated::default(), false), (Mutated::by(Mutation::VersionsWithoutIncarnation), true)]
+    {
+        let mut config = test_config(3);
+        config.mutated = mutated;
+        let mut lab = Lab::asking(&config);
+        lab.claim(1, lab.row().epoch, 0, 0);
+        lab.run(55, &[1, 2]);
+        assert!(lab.row().held());
+        // Its new life has come to the same version with another table, of which this node has seen nothing.
+        let beat = lab.beat(1);
+        (beat.incarnation, beat.seq, beat.has_claims) = (8, 1, false);
+        beat.claims[0] = Claim::default();
+        lab.run(70, &[1, 2]);
+        assert_eq!(lab.row().held(), votes, "{mutated:?}");
+    }
+}

@@ -81,7 +81,11 @@ fn show(cluster: &mut Cluster, options: Options, screen: &Screen) -> Result<Repo
     screen.watch(cluster, AFTER)?;
     screen.stages(&stages, &options);
 
-    screen.step("healing: the link comes back, the agent is started again");
+    screen.step(match options.kill {
+        Kill::Agent => "healing: the agent is started again",
+        Kill::Link => "healing: the link comes back",
+        Kill::Both => "healing: the link comes back, the agent is started again",
+    });
     mend(cluster, holder, options.kill)?;
     let healed = heal(cluster, screen)?;
     let report = Report {
