@@ -71,8 +71,10 @@ pub(crate) fn gate(group: u32) -> Option<Gate> {
 #[inline(always)]
 pub(crate) fn bar(group: u32) -> Option<u64> {
     let bar = BARS.get_ptr(group)?;
+    // SAFETY: from the map.
+    let epoch = unsafe { &raw const (*bar).epoch };
     // SAFETY: from the map; volatile, since another processor may raise it meanwhile.
-    Some(unsafe { core::ptr::read_volatile(&raw const (*bar).epoch) })
+    Some(unsafe { core::ptr::read_volatile(epoch) })
 }
 
 /// Counts a packet that a gate dropped.

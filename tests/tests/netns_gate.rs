@@ -199,6 +199,48 @@ fn an_agent_that_was_stopped_wakes_up_behind_a_shut_gate() -> Result<()> {
     })
 }
 
+/// Nobody is left to say anything to the holder's kernel: no agent, and no heartbeat that would raise its bar. Its lease
+/// ends by the clock alone.
+fn silenced_and_cut_off(signal: Signal) -> Result<()> {
+    scenario(three(&[HEARTBEATS]), |cluster| {
+        let (mut watched, holder) = Watched::start(cluster)?;
+        let survivor = watched.cluster.other(holder);
+        let port = port(holder);
+        let cut_ns = clock::now_ns();
+        watched.cluster.agent(holder)?.signal(signal)?;
+        watched.filter(&format!(
+            "add rule bridge lab cut iifname {port} drop\nadd rule bridge lab cut oifname {port} drop\n"
+        ))?;
+        watched.wait_turn(survivor)?;
+        clock::pause(Duration::from_secs(3))?;
+        assert_eq!(watched.cluster.holders()?, [0, 1], "both have the address");
+        let turns = watched.expect_turns(&[holder, survivor])?;
+        let last = turns.first().context("no turn")?.last_ns;
+        let deadtime = watched.cluster.spec().deadtime;
+        ensure!(last < cut_ns + clock::ns(deadtime + SLACK), "answered for longer than its lease");
+        watched.heal()?;
+        if signal == Signal::SIGKILL {
+            watched.cluster.agent_mut(holder)?.reap(LIMIT)?;
+            watched.cluster.start_agent(holder)?;
+        } else {
+            watched.cluster.agent(holder)?.signal(Signal::SIGCONT)?;
+        }
+        assert_eq!(watched.wait_whole()?, survivor);
+        watched.expect_turns(&[holder, survivor])?;
+        Ok(())
+    })
+}
+
+#[test]
+fn an_agent_that_was_killed_is_cut_off_too() -> Result<()> {
+    silenced_and_cut_off(Signal::SIGKILL)
+}
+
+#[test]
+fn an_agent_that_was_stopped_is_cut_off_too() -> Result<()> {
+    silenced_and_cut_off(Signal::SIGSTOP)
+}
+
 #[test]
 fn one_link_of_two_is_enough() -> Result<()> {
     scenario(three(&[0, HEARTBEATS]), |cluster| {
