@@ -33,6 +33,8 @@ pub(crate) struct Scene<'a> {
     pub(crate) peers: &'a [Peer],
     /// Where this node is in its life.
     pub(crate) life: Life,
+    /// Whether it has been with a majority for long enough to know who holds what.
+    pub(crate) is_settled: bool,
     /// Milliseconds since 1970.
     pub(crate) wall_ms: u64,
 }
@@ -255,7 +257,7 @@ impl Entry {
             me: scene.me,
             prefer: &group.prefer,
             auto_failback: group.auto_failback,
-            mine: self.mine(scene.life),
+            mine: self.mine(scene),
             standing: scene.view.standing,
             eligible: NodeSet(scene.view.eligible.0 & group.owners.0),
             unread: NodeSet(scene.view.unread.0 & group.owners.0),
@@ -283,8 +285,8 @@ impl Entry {
         facts
     }
 
-    const fn mine(&self, life: Life) -> Mine {
-        if life.is_leaving() {
+    const fn mine(&self, scene: &Scene<'_>) -> Mine {
+        if scene.life.is_leaving() {
             return Mine::Leaving;
         }
         if self.group.epoch() != 0 {
@@ -293,11 +295,10 @@ impl Entry {
         if matches!(self.group.phase(), Phase::Failed) {
             return Mine::Failed;
         }
-        match life {
-            Life::Joining => Mine::Joining,
-            Life::Up | Life::Yielding { .. } | Life::Telling { .. } | Life::Gone => {
-                Mine::Free { failed_here: self.group.failed_here() }
-            }
+        match scene.life {
+            Life::Up if scene.is_settled => Mine::Free { failed_here: self.group.failed_here() },
+            Life::Joining | Life::Up => Mine::Joining,
+            Life::Yielding { .. } | Life::Telling { .. } | Life::Gone => Mine::Leaving,
         }
     }
 

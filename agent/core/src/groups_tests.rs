@@ -59,7 +59,14 @@ impl Lab {
     }
 
     fn review(&mut self) -> bool {
-        let scene = Scene { me: id(0), view: &self.view, peers: &[], life: Life::Up, wall_ms: 1000 };
+        let scene = Scene {
+            me: id(0),
+            view: &self.view,
+            peers: &[],
+            life: Life::Up,
+            is_settled: true,
+            wall_ms: 1000,
+        };
         self.groups.review(&FirstLiving, &scene, &mut self.table, NOW, &mut self.out)
     }
 

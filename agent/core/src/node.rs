@@ -40,6 +40,9 @@ pub struct Node {
     peers_at: Instant,
     view: View,
     view_is_old: bool,
+    /// A node back from a minority takes nothing before this, or before it hears everybody: the first peer it hears may
+    /// give it a majority before the holder is heard.
+    settles_at: Option<Instant>,
     groups: Groups,
     owner: FirstLiving,
     outgoing: Outgoing,
@@ -68,6 +71,7 @@ impl Node {
             peers,
             view: View::default(),
             view_is_old: true,
+            settles_at: None,
             groups: Groups::new(config),
             owner: FirstLiving,
             outgoing: Outgoing::new(config),
@@ -184,6 +188,7 @@ impl Node {
         match timer {
             Timer::Review if self.view_is_old || self.groups.is_dirty() => self.now,
             Timer::Review => Instant::NEVER,
+            Timer::Settle => self.settles_at.unwrap_or(Instant::NEVER),
             Timer::Send => self.pacer.wake(),
             Timer::Peers => self.peers_at,
             Timer::Groups => self.groups.wake(),
@@ -241,12 +246,10 @@ impl Node {
     fn review(&mut self, now: Instant) {
         if self.view_is_old {
             self.view_is_old = false;
-            let had = self.view.standing == Standing::With;
-            self.view = View::of(self.rules.me, self.nodes, &self.peers, self.policy);
-            let have = self.view.standing == Standing::With;
-            if had != have {
-                self.actions.tell(now, Change::Quorum { have });
-            }
+            self.look_around(now);
+        }
+        if self.settles_at.is_some_and(|at| at <= now) {
+            self.settles_at = None;
             self.groups.mark_all();
         }
         if self.view.unknown.is_empty() {
@@ -257,6 +260,7 @@ impl Node {
             view: &self.view,
             peers: &self.peers,
             life: self.life,
+            is_settled: self.settles_at.is_none(),
             wall_ms: self.wall_ms_at_zero.saturating_add(now.0 / 1_000_000),
         };
         if self.groups.review(&self.owner, &scene, &mut self.outgoing, now, &mut self.actions) {
@@ -266,6 +270,21 @@ impl Node {
             self.live(life::Input::AtRest, now);
         }
         self.live(life::Input::Tick, now);
+    }
+
+    /// Somebody came, went or said something: who is here now?
+    fn look_around(&mut self, now: Instant) {
+        let had = self.view.standing == Standing::With;
+        self.view = View::of(self.rules.me, self.nodes, &self.peers, self.policy);
+        let have = self.view.standing == Standing::With;
+        if had != have {
+            self.actions.tell(now, Change::Quorum { have });
+            self.settles_at = have.then(|| now.after(self.deadtime));
+        }
+        if self.view.dead.is_empty() {
+            self.settles_at = None;
+        }
+        self.groups.mark_all();
     }
 
     /// Moves this node's life on; a change of what the heartbeats say is news.

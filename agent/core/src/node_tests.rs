@@ -313,7 +313,29 @@ fn a_minority_lets_go_and_takes_nothing() {
     assert!(!lab.node.outgoing().claims[0].is_some());
     lab.run(3000, &[]);
     assert_eq!(lab.acquires(), 0);
-    lab.run(3010, &[1]);
+    lab.run(3005, &[1]);
+    assert_eq!((lab.view().quorum, lab.group().1), (true, Some(Reason::Joining)), "who else is there?");
+    lab.run(3040, &[1]);
+    assert_eq!(lab.acquires(), 0);
+    lab.run(3060, &[1]);
+    assert_eq!(lab.acquires(), 1);
+}
+
+#[test]
+fn a_node_back_from_a_minority_takes_nothing_from_a_holder_that_it_hears_second() {
+    let mut lab = Lab::new(&test_config(3));
+    lab.run(2100, &[]);
+    assert_eq!((lab.view().quorum, lab.acquires()), (false, 0));
+    lab.run(2110, &[2]);
+    assert!(lab.view().quorum);
+    lab.claims(1, Claim { epoch: 5 << 8 | 1, candidate: 1, flags: Claim::HELD });
+    lab.run(2500, &[1, 2]);
+    assert_eq!((lab.acquires(), lab.group().1), (0, Some(Reason::HeldElsewhere)));
+
+    // Everybody heard: nothing to wait for.
+    let mut lab = Lab::new(&test_config(3));
+    lab.run(2100, &[]);
+    lab.run(2105, &[1, 2]);
     assert_eq!(lab.acquires(), 1);
 }
 

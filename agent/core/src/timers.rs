@@ -9,6 +9,8 @@ use crate::time::Instant;
 pub(crate) enum Timer {
     /// Something was fed and not yet decided.
     Review,
+    /// Back from a minority for long enough to have heard everybody.
+    Settle,
     /// The next heartbeat, or news.
     Send,
     /// A peer or link would be late or dead.
@@ -21,7 +23,8 @@ pub(crate) enum Timer {
 
 impl Timer {
     /// All of them.
-    pub(crate) const ALL: [Self; 5] = [Self::Review, Self::Send, Self::Peers, Self::Groups, Self::Leave];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Review, Self::Settle, Self::Send, Self::Peers, Self::Groups, Self::Leave];
 }
 
 /// Lateness below this is nobody's business (or below a keepalive, if that is more).
