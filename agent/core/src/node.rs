@@ -150,8 +150,8 @@ impl Node {
         Some(peer.check_at()).filter(|at| *at != Instant::NEVER)
     }
 
-    /// The incarnation that this node must start over with, because a peer has acknowledged one of it that is above its
-    /// own: a clock or a file went back. `None` while all is well.
+    /// The incarnation that this node must start over with, because a peer has acknowledged a heartbeat of it above all
+    /// that it has sent: a clock or a file went back. `None` while all is well.
     pub const fn outlived_by(&self) -> Option<u64> {
         self.outlived
     }
@@ -199,7 +199,7 @@ impl Node {
     fn read(&mut self, reading: &Reading, now: Instant) {
         let id = reading.beat.node;
         if let Some(ack) = reading.beat.ack_of(self.rules.me).filter(|_| reading.heard)
-            && ack.incarnation > self.rules.incarnation
+            && (ack.incarnation, ack.seq) > (self.rules.incarnation, self.outgoing.beat().seq)
         {
             self.outlived = self.outlived.max(ack.incarnation.checked_add(1));
         }

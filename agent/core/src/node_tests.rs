@@ -83,7 +83,8 @@ impl Lab {
         slot.accepted += 1;
         slot.beat.seq += 1;
         slot.beat.acked.insert(id(0));
-        slot.beat.acks[0] = Ack { incarnation, seq: 1, table: self.node.outgoing().votes_version };
+        let (seq, table) = (self.node.outgoing().seq, self.node.outgoing().votes_version);
+        slot.beat.acks[0] = Ack { incarnation, seq, table };
     }
 
     /// `peer` claims the group from its next frame on.
@@ -515,6 +516,23 @@ fn an_incarnation_that_went_back_is_noticed() {
     lab.slots[1].beat.acks[0].incarnation = 500;
     lab.round(10);
     assert_eq!(lab.node.outlived_by(), Some(501));
+}
+
+/// A generation that went back by one start gives the number of the last life again: its heartbeats, counted from the
+/// beginning, would be taken for replays.
+#[test]
+fn a_life_that_bears_an_earlier_ones_number_is_noticed() {
+    let mut lab = Lab::pair(&test_config(2));
+    let (own, sent) = (lab.node.outgoing().incarnation, lab.node.outgoing().seq);
+    lab.hear(1);
+    lab.slots[1].beat.acks[0].seq = sent;
+    lab.round(10);
+    assert_eq!(lab.node.outlived_by(), None);
+    lab.hear(1);
+    assert_eq!(lab.slots[1].beat.acks[0].incarnation, own);
+    lab.slots[1].beat.acks[0].seq = lab.node.outgoing().seq + 1;
+    lab.round(20);
+    assert_eq!(lab.node.outlived_by(), Some(own + 1));
 }
 
 #[test]
