@@ -38,6 +38,8 @@ pub const RESULTS: usize = 1024;
 /// From a change of one of our addresses to the look at what is there: the changes are mostly this thread's own, and
 /// the next job of a takeover goes first.
 const LOOK_AFTER: Duration = Duration::from_millis(2);
+/// From a look that the kernel did not answer to the next.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// The thread wakes at least this often, so that a lost wake-up costs no more.
 const IDLE: Duration = Duration::from_secs(1);
 
@@ -240,6 +242,8 @@ impl Takeover {
             resources.iter_mut().for_each(|resource| resource.see(present));
         });
         if listed.is_err() {
+            // What has changed is not known yet, and nobody tells of it again.
+            self.look_at = clock::now().after(LOOK_AGAIN);
             return;
         }
         for place in 0..self.resources.len() {
