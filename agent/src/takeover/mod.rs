@@ -226,6 +226,7 @@ impl Takeover {
         let Some(packets) = &self.packets else { return };
         for resource in &mut self.resources {
             if resource.due(now, self.refresh) {
+                resource.renew(packets.mac(&resource.settings().interface));
                 resource.announce(packets, &self.stats);
             }
         }
