@@ -113,7 +113,7 @@ fn is_sent_to(link: &LinkConfig, datagram: &Datagram) -> bool {
 fn hear(ctx: &XdpContext, scratch: *mut Scratch) -> Result<(), Reject> {
     let frame = PacketFrame::new(ctx, scratch).ok_or(Reject::Length)?;
     // SAFETY: this processor's own memory, from the map.
-    let arrival = unsafe { core::ptr::read_volatile(&raw const (*scratch).arrival) };
+    let arrival = read_back(unsafe { &raw const (*scratch).arrival });
     let tables = MapTables { config: maps::config().ok_or(Reject::Cluster)? };
     let valid = validate(frame, LinkId::new(arrival as u8), &tables)?;
     keep(frame, &valid, tables.config.incarnation)
@@ -179,8 +179,15 @@ impl Tables for MapTables {
 #[inline(always)]
 fn payload(scratch: *const Scratch) -> usize {
     // SAFETY: this processor's own memory, from the map.
-    let payload = unsafe { core::ptr::read_volatile(&raw const (*scratch).payload) };
+    let payload = read_back(unsafe { &raw const (*scratch).payload });
     payload as usize & PAYLOAD_OFFSET_MASK
+}
+
+/// Volatile, or the compiler would take what was written for what is read.
+#[inline(always)]
+fn read_back(field: *const u64) -> u64 {
+    // SAFETY: a field of this processor's scratch memory, which was written before.
+    unsafe { core::ptr::read_volatile(field) }
 }
 
 /// A heartbeat in the packet, at least [`FRAME_MIN`] bytes of it.
@@ -220,7 +227,7 @@ impl Frame for PacketFrame {
     #[inline(always)]
     fn size(self) -> usize {
         // SAFETY: this processor's own memory, from the map.
-        unsafe { core::ptr::read_volatile(&raw const (*self.scratch).len) as usize }
+        read_back(unsafe { &raw const (*self.scratch).len }) as usize
     }
 
     #[inline(always)]

@@ -20,6 +20,7 @@ mod parse;
 mod time;
 
 #[cfg(target_arch = "bpf")]
+#[expect(clippy::needless_pass_by_value, reason = "the macro hands the context over")]
 mod program {
     use agent_common::NodeId;
     use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};

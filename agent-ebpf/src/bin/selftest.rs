@@ -31,6 +31,7 @@ mod maps {
 }
 
 #[cfg(target_arch = "bpf")]
+#[expect(clippy::needless_pass_by_value, reason = "the macro hands the context over")]
 mod program {
     use agent_common::{
         hmac::outer,
