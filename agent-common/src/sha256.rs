@@ -212,7 +212,7 @@ fn load(w: &Schedule, i: usize) -> u64 {
     unsafe { core::ptr::read_volatile(&w[i & 15]) }
 }
 
-/// Volatile for the reason of [`load`].
+/// Volatile for the reason of `load`.
 #[inline(always)]
 pub fn store(w: &mut Schedule, i: usize, doubled: u64) {
     // SAFETY: an exclusive reference to an array element, which is aligned.
