@@ -10,7 +10,7 @@ use crate::wire::{EXTRA_BLOCKS_MAX, TAG_LEN};
 /// What the screen's key is derived from, under the HMAC key.
 const SCREEN_LABEL: &[u8] = b"xbeat screen";
 /// What the compressions of a frame have absorbed before the body: the padded key.
-const KEY_BLOCK_BITS: u64 = 8 * BLOCK_LEN as u64;
+const KEY_BLOCK_BITS: u32 = 8 * BLOCK_LEN as u32;
 
 /// A frame's tag as four big-endian words.
 pub type Tag = [u32; TAG_LEN / 4];
@@ -54,10 +54,10 @@ pub fn outer<H: Hasher>(key: &KeyState, hasher: &mut H) {
     let Work { words, state } = hasher.work();
     let mut i = 0;
     while i < 8 {
-        store(words, i, double(u64::from(state[i])));
+        store(words, i, double(state[i]));
         i += 1;
     }
-    store(words, 8, double(u64::from(END_MARK)));
+    store(words, 8, double(END_MARK));
     let mut i = 9;
     while i < 15 {
         store(words, i, 0);
@@ -86,14 +86,14 @@ pub fn frame_tag<F: Frame, H: Hasher>(key: &KeyState, frame: F, mut hasher: H) -
         let words = &mut hasher.work().words;
         let mut i = 0;
         while i < 16 {
-            store(words, i, double(u64::from(F::block_be32(block, 4 * i))));
+            store(words, i, double(F::block_be32(block, 4 * i)));
             i += 1;
         }
         if index == last {
-            let end = u64::from(F::block_be32(block, 4 * 13)) & 0xffff_ff00 | 0x80;
+            let end = F::block_be32(block, 4 * 13) & 0xffff_ff00 | 0x80;
             store(words, 13, double(end));
             store(words, 14, 0);
-            store(words, 15, double(KEY_BLOCK_BITS + 8 * (size - TAG_LEN as u64)));
+            store(words, 15, double(KEY_BLOCK_BITS + 8 * (size - TAG_LEN as u64) as u32));
             hasher.compress();
             outer(key, &mut hasher);
             let [a, b, c, d, ..] = hasher.work().state;

@@ -116,20 +116,20 @@ static K: [u32; 64] = [
 
 /// Sixteen rounds, unrolled: the working variables change places instead of values.
 macro_rules! sixteen {
-    ($word:ident, $w:ident, $first:expr, $a:ident $b:ident $c:ident $d:ident $e:ident $f:ident $g:ident $h:ident) => {
-        four!($word, $w, $first, 0, $a $b $c $d $e $f $g $h);
-        four!($word, $w, $first, 4, $e $f $g $h $a $b $c $d);
-        four!($word, $w, $first, 8, $a $b $c $d $e $f $g $h);
-        four!($word, $w, $first, 12, $e $f $g $h $a $b $c $d);
+    ($w:ident, $first:expr, $a:ident $b:ident $c:ident $d:ident $e:ident $f:ident $g:ident $h:ident) => {
+        four!($w, $first, 0, $a $b $c $d $e $f $g $h);
+        four!($w, $first, 4, $e $f $g $h $a $b $c $d);
+        four!($w, $first, 8, $a $b $c $d $e $f $g $h);
+        four!($w, $first, 12, $e $f $g $h $a $b $c $d);
     };
 }
 
 macro_rules! four {
-    ($word:ident, $w:ident, $first:expr, $i:expr, $a:ident $b:ident $c:ident $d:ident $e:ident $f:ident $g:ident $h:ident) => {
-        round!($a $b $c $d $e $f $g $h, constant($first + $i), $word($w, $i));
-        round!($h $a $b $c $d $e $f $g, constant($first + $i + 1), $word($w, $i + 1));
-        round!($g $h $a $b $c $d $e $f, constant($first + $i + 2), $word($w, $i + 2));
-        round!($f $g $h $a $b $c $d $e, constant($first + $i + 3), $word($w, $i + 3));
+    ($w:ident, $first:expr, $i:expr, $a:ident $b:ident $c:ident $d:ident $e:ident $f:ident $g:ident $h:ident) => {
+        round!($a $b $c $d $e $f $g $h, constant($first + $i), load($w, $i) as u32);
+        round!($h $a $b $c $d $e $f $g, constant($first + $i + 1), load($w, $i + 1) as u32);
+        round!($g $h $a $b $c $d $e $f, constant($first + $i + 2), load($w, $i + 2) as u32);
+        round!($f $g $h $a $b $c $d $e, constant($first + $i + 3), load($w, $i + 3) as u32);
     };
 }
 
@@ -137,12 +137,12 @@ macro_rules! four {
 macro_rules! round {
     ($a:ident $b:ident $c:ident $d:ident $e:ident $f:ident $g:ident $h:ident, $k:expr, $w:expr) => {
         let y = double($e);
-        let sigma1 = ((((y >> 14) ^ y) >> 5) ^ y) >> 6;
+        let sigma1 = (((((y >> 14) ^ y) >> 5) ^ y) >> 6) as u32;
         let choice = $g ^ ($e & ($f ^ $g));
         let t1 = $h.wrapping_add(sigma1).wrapping_add(choice).wrapping_add($k).wrapping_add($w);
         $d = $d.wrapping_add(t1);
         let y = double($a);
-        let sigma0 = ((((y >> 9) ^ y) >> 11) ^ y) >> 2;
+        let sigma0 = (((((y >> 9) ^ y) >> 11) ^ y) >> 2) as u32;
         let majority = ($a & $b) ^ ($c & ($a ^ $b));
         $h = t1.wrapping_add(sigma0).wrapping_add(majority);
     };
@@ -152,46 +152,57 @@ macro_rules! round {
 #[inline(always)]
 pub fn compress(work: &mut Work) {
     let w = &mut work.words;
-    let [mut a, mut b, mut c, mut d, mut e, mut f, mut g, mut h] = work.state.map(u64::from);
-    sixteen!(given, w, 0, a b c d e f g h);
+    let [mut a, mut b, mut c, mut d, mut e, mut f, mut g, mut h] = work.state;
+    sixteen!(w, 0, a b c d e f g h);
     let mut first = 16;
     while first < 64 {
-        sixteen!(extended, w, first, a b c d e f g h);
+        extend(w);
+        sixteen!(w, first, a b c d e f g h);
         first += 16;
     }
     for (word, add) in work.state.iter_mut().zip([a, b, c, d, e, f, g, h]) {
-        *word = word.wrapping_add(add as u32);
+        *word = word.wrapping_add(add);
     }
 }
 
-/// `x` in both halves; what stood in the upper half is dropped.
+/// `x` in both halves.
 #[inline(always)]
-pub const fn double(x: u64) -> u64 {
-    let high = x << 32;
-    high | (high >> 32)
+pub const fn double(x: u32) -> u64 {
+    let x = x as u64;
+    x << 32 | x
 }
 
 #[inline(always)]
-fn constant(round: usize) -> u64 {
-    u64::from(K[round & 63])
+fn constant(round: usize) -> u32 {
+    K[round & 63]
 }
 
-/// The schedule's word of the first sixteen rounds.
+/// The schedule's next sixteen words (FIPS 180-4, 6.2.2 step 1), each in the place of the one of sixteen rounds before.
+/// All at once: in between the rounds each would be kept for its round on the stack.
 #[inline(always)]
-fn given(w: &mut Schedule, i: usize) -> u64 {
-    load(w, i)
+fn extend(w: &mut Schedule) {
+    extend_four(w, 0);
+    extend_four(w, 4);
+    extend_four(w, 8);
+    extend_four(w, 12);
 }
 
-/// The schedule's word of a later round (FIPS 180-4, 6.2.2 step 1), which replaces the one of sixteen rounds before.
 #[inline(always)]
-fn extended(w: &mut Schedule, i: usize) -> u64 {
+fn extend_four(w: &mut Schedule, first: usize) {
+    extend_one(w, first);
+    extend_one(w, first + 1);
+    extend_one(w, first + 2);
+    extend_one(w, first + 3);
+}
+
+#[inline(always)]
+fn extend_one(w: &mut Schedule, i: usize) {
     let y = load(w, i + 1);
     let z = load(w, i + 14);
-    let sigma0 = ((((y >> 17) ^ y) >> 11) ^ y) >> 7;
-    let sigma1 = ((((z >> 23) ^ z) >> 2) ^ z) >> 17;
-    let word = load(w, i).wrapping_add(sigma0).wrapping_add(load(w, i + 9)).wrapping_add(sigma1);
-    store(w, i, double(word));
-    word
+    let sigma0 = (((((y >> 17) ^ y) >> 11) ^ y) >> 7) as u32;
+    let sigma1 = (((((z >> 23) ^ z) >> 2) ^ z) >> 17) as u32;
+    let before = (load(w, i) as u32).wrapping_add(load(w, i + 9) as u32);
+    store(w, i, double(before.wrapping_add(sigma0).wrapping_add(sigma1)));
 }
 
 /// Volatile, or LLVM keeps the whole schedule in registers and runs out of the 512 bytes of BPF stack.
@@ -201,7 +212,7 @@ fn load(w: &Schedule, i: usize) -> u64 {
     unsafe { core::ptr::read_volatile(&w[i & 15]) }
 }
 
-/// Volatile for the reason of [`load`].
+/// Volatile for the reason of `load`.
 #[inline(always)]
 pub fn store(w: &mut Schedule, i: usize, doubled: u64) {
     // SAFETY: an exclusive reference to an array element, which is aligned.
@@ -237,7 +248,7 @@ impl Work {
     /// One block of 64 bytes.
     pub fn absorb(&mut self, block: &[u8]) {
         for (word, chunk) in self.words.iter_mut().zip(block.chunks_exact(4)) {
-            *word = double(chunk.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)));
+            *word = double(chunk.iter().fold(0, |sum, byte| sum << 8 | u32::from(*byte)));
         }
         Hasher::compress(self);
     }

@@ -67,6 +67,26 @@ pub fn next(runtime: &RuntimeSettings, wall_ms: u64) -> Result<u64, GenerationEr
     }
 }
 
+/// Makes the stored number at least `incarnation`, which this node has taken while it ran: the next start is above it.
+/// Incarnations that come from the time are not stored.
+///
+/// # Errors
+/// The file cannot be read or written; the stored number stays as it was.
+pub fn raise(runtime: &RuntimeSettings, incarnation: u64) -> Result<(), GenerationError> {
+    match runtime.generation {
+        Generation::File => raise_to(&runtime.state_dir, incarnation),
+        Generation::Time => Ok(()),
+    }
+}
+
+fn raise_to(state_dir: &Path, incarnation: u64) -> Result<(), GenerationError> {
+    let path = state_dir.join(FILE);
+    if read(&path)? >= incarnation {
+        return Ok(());
+    }
+    write(state_dir, &path, incarnation).map_err(|source| GenerationError::Write { path, source })
+}
+
 fn count_up(state_dir: &Path) -> Result<u64, GenerationError> {
     let path = state_dir.join(FILE);
     let last = read(&path)?;
@@ -113,6 +133,17 @@ mod tests {
         fs::write(state_dir.join(FILE), "41\n").unwrap();
         assert_eq!(count_up(&state_dir).unwrap(), 42);
         assert_eq!(fs::read_to_string(state_dir.join(FILE)).unwrap(), "42\n");
+    }
+
+    #[test]
+    fn a_number_taken_meanwhile_is_kept_and_never_lowered() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(count_up(dir.path()).unwrap(), 1);
+        raise_to(dir.path(), 501).unwrap();
+        raise_to(dir.path(), 7).unwrap();
+        assert_eq!(count_up(dir.path()).unwrap(), 502);
+        fs::write(dir.path().join(FILE), "damaged").unwrap();
+        assert!(matches!(raise_to(dir.path(), 503), Err(GenerationError::Damaged { .. })));
     }
 
     #[test]

@@ -63,6 +63,9 @@ pub enum RunError {
         #[source]
         source: std::io::Error,
     },
+    /// The control thread cannot wait for signals; the node has left.
+    #[error("the control thread could not go on, and this node has left the cluster")]
+    Control(#[source] std::io::Error),
     /// A thread ended by a defect; the addresses were withdrawn.
     #[error("thread {0} ended by a defect and the addresses were withdrawn: please report what is above")]
     Defect(&'static str),

@@ -38,3 +38,17 @@ fn a_life_below_an_earlier_one_starts_over_above_it() {
     });
     assert!(peer_states(&mut again).contains(&PeerState::Up));
 }
+
+/// A generation that went back by one start: the new life bears the number of the last one, and its heartbeats, counted
+/// from the beginning, look like replays.
+#[test]
+fn a_life_with_an_earlier_ones_number_starts_over_above_it() {
+    let (mut alpha, mut beta) = (agent(0, 5, PORT + 1), agent(1, 5, PORT + 1));
+    rounds(&mut [&mut alpha, &mut beta], |agents| agents.iter().all(|agent| agent.heard() >= 200));
+    drop(alpha);
+
+    let mut again = agent(0, 5, PORT + 1);
+    let refused = |agent: &common::Agent| agent.stats.socket[Reject::TooOld.index()].load(Ordering::Relaxed);
+    rounds(&mut [&mut again, &mut beta], |agents| agents[0].heard() > 0 && refused(agents[1]) > 0);
+    assert_eq!(again.rt.run(), Ended::Outlived(6));
+}

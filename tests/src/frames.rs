@@ -100,6 +100,7 @@ fn mapped(address: IpAddr) -> [u8; 16] {
 ///
 /// # Panics
 /// On a node id that is out of range.
+#[expect(clippy::expect_used, reason = "a test's own constants")]
 pub fn beat(node: u8, incarnation: u64, seq: u64) -> Beat {
     let mut beat = Beat::empty(NodeId::new(node).expect("a node id"));
     beat.state = NodeState::Up;
@@ -120,6 +121,7 @@ pub fn beat(node: u8, incarnation: u64, seq: u64) -> Beat {
 ///
 /// # Panics
 /// On a link id that is out of range.
+#[expect(clippy::expect_used, reason = "a test's own constants")]
 pub fn frame(beat: &Beat, link: u8) -> Vec<u8> {
     let mut out = [0; FRAME_MAX];
     let id = KeyId::new(KEY).expect("a key id");

@@ -165,10 +165,9 @@ impl Kernel {
     /// # Errors
     /// The map is missing.
     pub fn map_data(&mut self, name: &str) -> Result<&MapData> {
-        match self.object.map(name).with_context(|| format!("no map {name}"))? {
-            aya::maps::Map::Array(data) => Ok(data),
-            _ => anyhow::bail!("{name} is not an array"),
-        }
+        let map = self.object.map(name).with_context(|| format!("no map {name}"))?;
+        let aya::maps::Map::Array(data) = map else { anyhow::bail!("{name} is not an array") };
+        Ok(data)
     }
 
     /// Takes all news out of the ring.

@@ -2,18 +2,18 @@
 //! Times are generous, because the machine may be busy; what is checked closely is the order of things.
 
 use std::io::{BufRead as _, BufReader};
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use agent_tests::lab::capture::Direction;
+use agent_tests::lab::capture::{Captured, Direction};
 use agent_tests::lab::clock;
 use agent_tests::lab::cluster::{Cluster, STOP, scenario};
 use agent_tests::lab::config::{Spec, Xdp};
 use agent_tests::lab::failover::{Kill, Stages, fail_over, mend, strike};
-use agent_tests::lab::frame::Kind;
 use agent_tests::lab::network::Port;
-use anyhow::{Context as _, Result, ensure};
+use agent_tests::lab::realtime;
+use anyhow::{Context as _, Result, bail, ensure};
 
 const LIMIT: Duration = Duration::from_secs(15);
 /// A deadtime behind which nothing may wait in the test of the orderly stop.
@@ -135,55 +135,69 @@ fn a_restarted_agent_has_a_higher_incarnation_and_disturbs_nobody() -> Result<()
     })
 }
 
+/// How often the order of deletion and first heartbeat is looked at: the deletion can be seen late, never early.
+const LOOKS: usize = 5;
+
+/// When the next deletion of the service address on `node` is seen.
+fn watch_deletion(cluster: &Cluster, node: usize) -> Result<(Child, mpsc::Receiver<Option<u64>>)> {
+    let mut monitor = cluster
+        .host(node)?
+        .command("ip")
+        .args(["-o", "monitor", "address"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot run ip monitor")?;
+    let stdout = monitor.stdout.take().context("no output")?;
+    let address = cluster.address()?.to_string();
+    let (sender, deleted) = mpsc::channel();
+    std::thread::spawn(move || {
+        realtime::fifo(40);
+        let is_wanted = |line: &String| line.starts_with("Deleted") && line.contains(&address);
+        let found = BufReader::new(stdout).lines().map_while(std::result::Result::ok).find(is_wanted);
+        // Nobody listens when the test has failed already.
+        let _ = sender.send(found.map(|_| clock::now_ns()));
+    });
+    // It must listen before anything happens.
+    clock::pause(Duration::from_millis(200))?;
+    Ok((monitor, deleted))
+}
+
+/// Lets the holder die and a new agent start there. Milliseconds from the leftover's deletion to the first heartbeat.
+fn deletion_before_heartbeat(cluster: &mut Cluster, holder: usize) -> Result<f64> {
+    let survivor = cluster.other(holder);
+    strike(cluster, holder, Kill::Both)?;
+    cluster.wait_service_from(survivor, LIMIT)?;
+    ensure!(cluster.holders()?.len() == 2, "the killed agent's address must still be there");
+    let (mut monitor, deleted) = watch_deletion(cluster, holder)?;
+    let start_ns = clock::now_ns();
+    mend(cluster, holder, Kill::Both)?;
+    let deleted_ns = deleted.recv_timeout(LIMIT)?.context("the monitor ended")?;
+    monitor.kill()?;
+    monitor.wait()?;
+    let node = u8::try_from(holder)?;
+    let first_ns = clock::wait_for("its first heartbeat", LIMIT, || {
+        let is_wanted =
+            |frame: &Captured| frame.direction == Direction::FromHost && frame.kind.is_heartbeat_of(node);
+        Ok(cluster.capture(holder)?.frames(start_ns, is_wanted).first().map(|frame| frame.at_ns))
+    })?;
+    ensure!(cluster.wait_whole()? == survivor, "the address moved back");
+    ensure!(cluster.holders()? == [survivor], "more than one holds the address");
+    Ok(clock::ms_between(deleted_ns, first_ns))
+}
+
 #[test]
 fn a_leftover_address_goes_before_the_new_agent_speaks() -> Result<()> {
     scenario(Spec::default(), |cluster| {
-        let holder = cluster.start()?;
-        let survivor = cluster.other(holder);
-        strike(cluster, holder, Kill::Both)?;
-        cluster.wait_service_from(survivor, LIMIT)?;
-        assert_eq!(cluster.holders()?.len(), 2, "the killed agent's address must still be there");
-
-        let (lines, deleted) = mpsc::channel();
-        let mut monitor = cluster
-            .host(holder)?
-            .command("ip")
-            .args(["-o", "monitor", "address"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("cannot run ip monitor")?;
-        let stdout = monitor.stdout.take().context("no output")?;
-        let address = cluster.address()?.to_string();
-        std::thread::spawn(move || {
-            let found = BufReader::new(stdout)
-                .lines()
-                .map_while(std::result::Result::ok)
-                .find(|line| line.starts_with("Deleted") && line.contains(&address));
-            // Nobody listens when the test has failed already.
-            let _ = lines.send(found.map(|_| clock::now_ns()));
-        });
-        clock::pause(Duration::from_millis(200))?;
-        let start_ns = clock::now_ns();
-        mend(cluster, holder, Kill::Both)?;
-        let deleted_ns = deleted.recv_timeout(LIMIT)?.context("the monitor ended")?;
-        monitor.kill()?;
-        monitor.wait()?;
-        let beat = |kind: Kind| kind.is_heartbeat_of(u8::try_from(holder).unwrap_or(u8::MAX));
-        let first = clock::wait_for("its first heartbeat", LIMIT, || {
-            let beats = cluster
-                .capture(holder)?
-                .frames(start_ns, |frame| frame.direction == Direction::FromHost && beat(frame.kind));
-            Ok(beats.first().map(|frame| frame.at_ns))
-        })?;
-        // The deletion is seen through a process that reads netlink, the frame by the kernel's stamp.
-        assert!(
-            deleted_ns <= first + 50_000_000,
-            "spoke {} ms earlier",
-            clock::ms_between(first, deleted_ns)
-        );
-        assert_eq!(cluster.wait_whole()?, survivor);
-        assert_eq!(cluster.holders()?, [survivor]);
-        Ok(())
+        let mut holder = cluster.start()?;
+        let mut seen = Vec::new();
+        for _ in 0..LOOKS {
+            seen.push(deletion_before_heartbeat(cluster, holder)?);
+            if seen.last().is_some_and(|ms| *ms > 0.0) {
+                return Ok(());
+            }
+            holder = cluster.other(holder);
+        }
+        bail!("the heartbeat came first each time, by {seen:?} ms")
     })
 }
 

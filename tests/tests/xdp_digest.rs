@@ -1,5 +1,6 @@
 //! SHA-256 and HMAC where the kernel computes them: the published vectors, and random messages against userspace.
 //! The program takes padded blocks from the packet; the padding is made here, by FIPS 180-4, 5.1.1.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 use agent_common::{hmac::hmac, maps::KeyState, sha256};
 use agent_tests::{

@@ -1,5 +1,6 @@
 //! What the XDP program makes of packets, by `BPF_PROG_TEST_RUN`: the verdict that each must have, and that userspace,
 //! running the same validation over the same bytes, comes to the same verdict and the same slots.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 use std::{
     collections::BTreeMap,

@@ -11,7 +11,7 @@ const PACKAGE: &str = "agent-ebpf";
 /// Programs for tests and benchmarks; each becomes an object beside the product's.
 const EXTRAS: [&str; 2] = ["xbeat-selftest", "xbeat-bench"];
 /// BTF for maps, functions and lines; the instruction set of 5.10 kernels on every architecture.
-const RUSTFLAGS: &str = "-C link-arg=--btf -C debuginfo=2 -C target-cpu=v2";
+const RUSTFLAGS: &str = "-C link-arg=--btf -C debuginfo=2 -C target-cpu=v3";
 
 /// Options of `cargo xtask build-ebpf`.
 #[derive(clap::Args)]

@@ -64,7 +64,7 @@ mod program {
             let mut i = 0;
             while i < 16 {
                 let word = word(ctx, BLOCKS_AT + 64 * index + 4 * i)?;
-                store(&mut hasher.work().words, i, double(u64::from(word)));
+                store(&mut hasher.work().words, i, double(word));
                 i += 1;
             }
             hasher.compress();

@@ -179,8 +179,8 @@ impl Node {
         Some(peer.check_at()).filter(|at| *at != Instant::NEVER)
     }
 
-    /// The incarnation that this node must start over with, because a peer has acknowledged one of it that is above its
-    /// own: a clock or a file went back. `None` while all is well.
+    /// The incarnation that this node must start over with, because a peer has acknowledged a heartbeat of it above all
+    /// that it has sent: a clock or a file went back. `None` while all is well.
     pub const fn outlived_by(&self) -> Option<u64> {
         self.outlived
     }

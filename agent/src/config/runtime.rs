@@ -160,8 +160,12 @@ fn xdp(section: &Section<'_>, findings: &mut Findings<'_>) -> Option<XdpSetting>
     match value {
         XdpWord::Known(setting) => Some(setting),
         XdpWord::Tcx => {
-            findings.error(span, "this version cannot receive by TCX yet", "write xdp = \"auto\"");
-            None
+            findings.warn(
+                span,
+                "this version does not receive by TCX yet: a socket is used",
+                "write xdp = \"auto\" for XDP, or \"off\" for the socket",
+            );
+            Some(XdpSetting::Off)
         }
     }
 }

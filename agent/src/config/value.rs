@@ -49,7 +49,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, DurationError> {
     Duration::try_from_secs_f64(seconds).map_err(|_| DurationError::NoNumber)
 }
 
-/// Writes an interval as a person would, so that [`duration`] reads it back.
+/// Writes an interval as a person would, so that `duration` reads it back.
 pub fn show_duration(span: Duration) -> String {
     let us = span.as_micros();
     if us >= 1_000_000 {

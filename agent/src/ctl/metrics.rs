@@ -255,6 +255,7 @@ fn agent(from: &Sources<'_>, out: &mut Vec<Family>) {
         ("wakeups", "Wake-ups of the realtime thread", &stats.wakeups),
         ("receive_wakeups", "Wake-ups that news or a socket caused", &stats.receive_wakeups),
         ("dropped_messages", "Messages between threads that found their queue full", &stats.dropped),
+        ("announcements_failed", "Announcements that the kernel did not take", &stats.announce_failed),
     ] {
         let value = counter.load(Ordering::Relaxed);
         out.push(Family { name, help, series: Series::Counter(vec![(Vec::new(), value)]) });

@@ -48,7 +48,7 @@ pub enum KeygenError {
     Full,
 }
 
-/// Makes a key file with one key.
+/// Makes a key file with one key, and its directory where that is missing.
 ///
 /// # Errors
 /// There is one already, or it cannot be written.
@@ -91,6 +91,9 @@ fn entry(id: KeyId) -> Result<Zeroizing<String>, KeygenError> {
 }
 
 fn write_new(path: &Path, text: &str) -> io::Result<()> {
+    if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+        fs::create_dir_all(directory)?;
+    }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()

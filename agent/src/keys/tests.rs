@@ -70,6 +70,14 @@ fn keygen_overwrites_nothing() {
 }
 
 #[test]
+fn keygen_makes_the_directory() {
+    let Place { path, .. } = &place();
+    let path = path.parent().unwrap().join("etc/xbeat/keys.toml");
+    create(&path, id(1)).unwrap();
+    load(&path).unwrap();
+}
+
+#[test]
 fn a_key_is_added_and_the_signer_stays() {
     let Place { path, .. } = &place();
     create(path, id(2)).unwrap();

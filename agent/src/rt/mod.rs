@@ -49,6 +49,8 @@ pub enum Ended {
     Outlived(u64),
     /// The timer could not be set: without it nothing is on time.
     NoTimer(Errno),
+    /// The takeover thread is gone: no address could be given back any more.
+    NoTakeover,
 }
 
 /// The thread's ends of its queues.
@@ -169,6 +171,9 @@ impl Rt {
             if self.finished {
                 return Ended::Finished;
             }
+            if self.parts.queues.jobs.is_abandoned() {
+                return Ended::NoTakeover;
+            }
             if let Some(incarnation) = self.node.outlived_by() {
                 return Ended::Outlived(incarnation);
             }
@@ -262,6 +267,11 @@ impl Rt {
                     self.parts.receiver.set_keys(&keyring);
                 }
             }
+        }
+        // Without the control thread nobody hears a signal any more: better to leave in order than to be killed.
+        if self.parts.queues.commands.is_abandoned() {
+            self.node.handle(Event::Operator(Operator::Leave), now);
+            self.perform(now);
         }
     }
 

@@ -65,8 +65,8 @@ impl BridgeEnds {
 /// # Errors
 /// No descriptor could be made.
 pub(super) fn make(settings: &Settings) -> Result<(rt::Queues, takeover::Queues, BridgeEnds), RunError> {
-    let (jobs, jobs_out) = rtrb::RingBuffer::new(takeover::JOBS);
-    let (outcomes, outcomes_out) = rtrb::RingBuffer::new(takeover::RESULTS);
+    let (jobs, jobs_out) = rtrb::RingBuffer::new(takeover::room(settings));
+    let (outcomes, outcomes_out) = rtrb::RingBuffer::new(takeover::room(settings));
     let (rt_notes, rt_notes_out) = rtrb::RingBuffer::new(bridge::NOTES);
     let (takeover_notes, takeover_notes_out) = rtrb::RingBuffer::new(bridge::NOTES);
     let (commands, commands_out) = rtrb::RingBuffer::new(bridge::COMMANDS);
@@ -124,4 +124,29 @@ fn duplicate(descriptor: &OwnedFd) -> Result<OwnedFd, RunError> {
     descriptor
         .try_clone()
         .map_err(|source| RunError::Descriptor { what: "a descriptor to wake a thread", source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::make;
+    use crate::config;
+
+    /// A node that starts over gives back every address at once, and none of these orders may be lost.
+    #[test]
+    fn there_is_room_for_every_address_at_once() {
+        let head = "[cluster]\nname = \"m\"\nnode = \"a\"\n[[node]]\nname = \"a\"\n[[link]]\ntype = \"bcast\"\n\
+                    interface = \"eth0\"\n";
+        let mut text = head.to_owned();
+        for group in 0..64 {
+            text += &format!("[[group]]\nname = \"g{group}\"\n");
+            for host in 1..=64 {
+                text +=
+                    &format!("[[group.resource]]\naddress = \"10.1.{group}.{host}\"\ninterface = \"eth0\"\n");
+            }
+        }
+        let (settings, _) = config::parse("m.toml", &text, "a").unwrap();
+        let (rt, takeover, _) = make(&settings).unwrap();
+        assert!(rt.jobs.slots() > 64 * 64, "{}", rt.jobs.slots());
+        assert!(takeover.outcomes.slots() > 64 * 64, "{}", takeover.outcomes.slots());
+    }
 }

@@ -10,10 +10,12 @@ use tracing::{error, info, warn};
 
 use super::RunError;
 use super::queues::Control;
+use crate::generation;
 use crate::rt::sched::{self, Granted, Outcome};
 use crate::rt::{Ended, Parts, Rt};
-use crate::settings::Settings;
-use crate::takeover::Takeover;
+use crate::settings::{RuntimeSettings, Settings};
+use crate::takeover::netlink::Requests;
+use crate::takeover::{Takeover, leftovers};
 
 /// Stack of the realtime threads; what the loops use is prefaulted.
 const RT_STACK: usize = 512 * 1024;
@@ -33,11 +35,8 @@ pub(super) fn run(
     let Control { side, end } = control;
     let stats = Arc::clone(&parts.stats);
     let rt = Rt::new(parts).map_err(super::descriptor("the rt thread's descriptors"))?;
-    let ctl = spawn("ctl", CTL_STACK, move || {
-        if let Err(error) = crate::ctl::run(side) {
-            error!("the control thread ended: {error}; heartbeats go on, without commands and metrics");
-        }
-    })?;
+    // However it ends, `rt` finds its queue of commands abandoned then, and leaves.
+    let ctl = spawn("ctl", CTL_STACK, move || crate::ctl::run(side).map_err(RunError::Control))?;
     let takeover = {
         let settings = Arc::clone(settings);
         spawn("takeover", RT_STACK, move || {
@@ -54,11 +53,11 @@ pub(super) fn run(
             let outcome = sched::rt_thread(&settings.runtime, settings.timing.keepalive);
             stats.scheduling.store(outcome.granted.code(), Ordering::Relaxed);
             tell_rt(outcome, &settings);
-            live(rt)
+            live(rt, &settings.runtime)
         })?
     };
     super::notify::ready();
-    finish(rt, takeover, ctl, &end)
+    finish(rt, takeover, ctl, &end, settings)
 }
 
 fn spawn<T: Send + 'static>(
@@ -83,7 +82,7 @@ impl Drop for WakeAtEnd {
 }
 
 /// The rt thread: life after life, until the node has left.
-fn live(mut rt: Rt) -> Result<(), RunError> {
+fn live(mut rt: Rt, runtime: &RuntimeSettings) -> Result<(), RunError> {
     rt.begin();
     loop {
         match rt.run() {
@@ -94,9 +93,15 @@ fn live(mut rt: Rt) -> Result<(), RunError> {
                 return Ok(());
             }
             Ended::NoTimer(errno) => return Err(RunError::Timer(errno.into())),
+            Ended::NoTakeover => return Err(RunError::Defect("takeover")),
             Ended::Outlived(incarnation) => {
                 rt.start_over(incarnation).map_err(|source| RunError::StartOver { incarnation, source })?;
                 warn!("a peer knows a later life of this node: starting over with incarnation {incarnation}");
+                // Between two lives, in which nothing is sent. Should it not last, the next start is told again.
+                if let Err(error) = generation::raise(runtime, incarnation) {
+                    warn!("incarnation {incarnation} is not stored: {error}");
+                }
+                rt.begin();
             }
         }
     }
@@ -105,16 +110,28 @@ fn live(mut rt: Rt) -> Result<(), RunError> {
 fn finish(
     rt: JoinHandle<Result<(), RunError>>,
     takeover: JoinHandle<()>,
-    ctl: JoinHandle<()>,
+    ctl: JoinHandle<Result<(), RunError>>,
     end: &OwnedFd,
+    settings: &Settings,
 ) -> Result<(), RunError> {
     let result = rt.join().unwrap_or(Err(RunError::Defect("rt")));
     let takeover = takeover.join().map_err(|_| RunError::Defect("takeover"));
+    if takeover.is_err() {
+        withdraw(settings);
+    }
     super::notify::stopping();
     // A full counter means that it has been told already.
     let _ = nix::unistd::write(end, &1u64.to_ne_bytes());
-    let ctl = ctl.join().map_err(|_| RunError::Defect("ctl"));
+    let ctl = ctl.join().unwrap_or(Err(RunError::Defect("ctl")));
     result.and(takeover).and(ctl)
+}
+
+/// Removes what the takeover thread left when it ended by a defect.
+fn withdraw(settings: &Settings) {
+    match Requests::open() {
+        Ok(mut requests) => leftovers::remove(settings, &mut requests),
+        Err(errno) => error!("service addresses may be left on this node: {errno}"),
+    }
 }
 
 fn tell_rt(outcome: Outcome, settings: &Settings) {

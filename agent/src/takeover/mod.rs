@@ -31,13 +31,16 @@ use netlink::{Notifications, Requests};
 use packet::PacketSocket;
 use resource::Resource;
 
-/// Room for jobs: every resource of every group at once.
-pub const JOBS: usize = 512;
-/// Room for results.
-pub const RESULTS: usize = 1024;
+/// Least room for jobs, and for results.
+const ROOM_LEAST: usize = 512;
+/// Jobs of one resource that may wait together: to give it back, to announce it, to acquire or release it; with one to
+/// spare. Of results there are no more: one of the last, and what a look has found.
+const ROOM_EACH: usize = 4;
 /// From a change of one of our addresses to the look at what is there: the changes are mostly this thread's own, and
 /// the next job of a takeover goes first.
 const LOOK_AFTER: Duration = Duration::from_millis(2);
+/// From a look that the kernel did not answer to the next.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// The thread wakes at least this often, so that a lost wake-up costs no more.
 const IDLE: Duration = Duration::from_secs(1);
 
@@ -127,6 +130,12 @@ pub struct Takeover {
     stats: Arc<Stats>,
     refresh: Duration,
     look_at: Instant,
+}
+
+/// Room for jobs, and for results: for all of every resource of every group at once.
+pub fn room(settings: &Settings) -> usize {
+    let resources: usize = settings.groups.iter().map(|group| group.addresses.len()).sum();
+    ROOM_LEAST.max(resources.saturating_mul(ROOM_EACH))
 }
 
 impl Takeover {
@@ -224,6 +233,7 @@ impl Takeover {
         let Some(packets) = &self.packets else { return };
         for resource in &mut self.resources {
             if resource.due(now, self.refresh) {
+                resource.renew(packets.mac(&resource.settings().interface));
                 resource.announce(packets, &self.stats);
             }
         }
@@ -240,6 +250,8 @@ impl Takeover {
             resources.iter_mut().for_each(|resource| resource.see(present));
         });
         if listed.is_err() {
+            // What has changed is not known yet, and nobody tells of it again.
+            self.look_at = clock::now().after(LOOK_AGAIN);
             return;
         }
         for place in 0..self.resources.len() {

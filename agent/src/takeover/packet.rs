@@ -18,6 +18,24 @@ impl PacketSocket {
             .map(Self)
     }
 
+    /// The Ethernet address that the interface bears now; `None` when it has none (a loopback's is all zeroes and counts
+    /// as none) or is not there. One system call.
+    pub fn mac(&self, interface: &str) -> Option<[u8; 6]> {
+        // SAFETY: all of ifreq is integers, arrays of them and pointers, for which zeroes are valid.
+        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+        // The last byte stays zero.
+        for (to, byte) in request.ifr_name.iter_mut().zip(interface.bytes()).take(libc::IFNAMSIZ - 1) {
+            *to = byte as libc::c_char;
+        }
+        // SAFETY: the request is a whole ifreq with a terminated name; the kernel reads and writes it, and keeps nothing.
+        let result = unsafe { libc::ioctl(self.0.as_raw_fd(), libc::SIOCGIFHWADDR as _, &raw mut request) };
+        Errno::result(result).ok()?;
+        // SAFETY: SIOCGIFHWADDR has filled this member of the union, and any bytes are a sockaddr.
+        let address = unsafe { request.ifr_ifru.ifru_hwaddr };
+        let mac = address.sa_data.first_chunk::<6>()?.map(|byte| byte as u8);
+        (address.sa_family == libc::ARPHRD_ETHER && mac != [0; 6]).then_some(mac)
+    }
+
     /// Sends `frame`, Ethernet header included, out of the interface with `index`.
     ///
     /// # Errors
@@ -47,5 +65,26 @@ impl PacketSocket {
             )
         };
         Errno::result(sent).map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::PacketSocket;
+
+    #[test]
+    fn the_hardware_address_is_that_of_the_list() {
+        let Ok(socket) = PacketSocket::open() else {
+            eprintln!("SKIP: a packet socket needs CAP_NET_RAW");
+            return;
+        };
+        assert_eq!(socket.mac("lo"), None);
+        assert_eq!(socket.mac("no-such-dev0"), None);
+        for name in (1..=16).filter_map(|index| nix::net::if_::if_indextoname(index).ok()) {
+            let name = name.to_string_lossy();
+            let listed = crate::io::interface::look_up(&name).expect("interfaces are listed");
+            let ethernet = listed.and_then(|interface| interface.mac);
+            assert!(socket.mac(&name).is_none_or(|mac| Some(mac) == ethernet), "{name}");
+        }
     }
 }

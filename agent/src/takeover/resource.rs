@@ -36,6 +36,8 @@ struct Prepared {
     index: u32,
     add: Message,
     delete: Message,
+    /// The Ethernet address that the frames bear.
+    mac: Option<[u8; 6]>,
     /// Empty on an interface without Ethernet addresses.
     frames: Vec<Vec<u8>>,
 }
@@ -49,6 +51,7 @@ impl Prepared {
             index,
             add: Message::add(address, prefix, index),
             delete: Message::delete(address, prefix, index),
+            mac: interface.mac,
             frames: interface.mac.map(|mac| announce::frames(address, mac)).unwrap_or_default(),
         })
     }
@@ -165,6 +168,16 @@ impl Resource {
         left
     }
 
+    /// Prepares anew if the interface bears another Ethernet address than before (a bond's changes when it fails over):
+    /// announcing the old one would send the clients astray. For announcements that are not the first.
+    pub fn renew(&mut self, mac: Option<[u8; 6]>) {
+        if self.prepared.as_ref().is_some_and(|prepared| prepared.mac != mac)
+            && let Some(fresh) = Prepared::new(&self.settings)
+        {
+            self.prepared = Some(fresh);
+        }
+    }
+
     /// The dense announcements start over: the first has left at `now`.
     pub fn plan(&mut self, now: Instant) {
         self.schedule = Some(Schedule::start(now));
@@ -277,6 +290,22 @@ mod tests {
         resource.expect_absent();
         resource.see(Present { index: 9999, address: "192.0.2.7".parse().expect("an address"), prefix: 32 });
         assert_eq!(resource.judge(), Some(Happened::Vanished));
+    }
+
+    #[test]
+    fn another_hardware_address_is_announced_from_then_on() {
+        let mut resource = on_lo();
+        let old = Some([2, 0, 0, 0, 0, 1]);
+        if let Some(prepared) = &mut resource.prepared {
+            prepared.mac = old;
+            prepared.frames = vec![vec![0; 42]];
+        }
+        let frames = |resource: &Resource| resource.prepared.as_ref().map(|prepared| prepared.frames.len());
+        resource.renew(old);
+        assert_eq!(frames(&resource), Some(1), "nothing has changed");
+        // A loopback has none.
+        resource.renew(None);
+        assert_eq!(frames(&resource), Some(0));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use agent_common::{KeyId, LinkId, NodeId};
 use agent_core::config::{self, Policy, Quorum, TieBreak, Timing};
 use agent_core::{Change, Config, PeerState, Snapshot};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use xbeat::bridge::{Keyring, Note};
+use xbeat::bridge::{Command, Keyring, Note};
 use xbeat::io::interface;
 use xbeat::io::paths::{Arrival, Paths};
 use xbeat::io::receiver::Receiver;
@@ -121,11 +121,8 @@ pub(crate) struct Agent {
     pub(crate) stats: Arc<Stats>,
     pub(crate) jobs: rtrb::Consumer<Job>,
     pub(crate) notes: rtrb::Consumer<Note>,
-    _others: (
-        rtrb::Producer<xbeat::takeover::Outcome>,
-        rtrb::Producer<xbeat::bridge::Command>,
-        triple_buffer::Output<Snapshot>,
-    ),
+    pub(crate) commands: rtrb::Producer<Command>,
+    _others: (rtrb::Producer<xbeat::takeover::Outcome>, triple_buffer::Output<Snapshot>),
 }
 
 fn event() -> EventFd {
@@ -172,7 +169,8 @@ pub(crate) fn agent(me: u8, incarnation: u64, port: u16) -> Agent {
         watchdog: None,
         stats: Arc::clone(&stats),
     };
-    Agent { rt: Rt::new(parts).unwrap(), stats, jobs, notes, _others: (outcomes_in, commands_in, shown) }
+    let rt = Rt::new(parts).unwrap();
+    Agent { rt, stats, jobs, notes, commands: commands_in, _others: (outcomes_in, shown) }
 }
 
 impl Agent {
