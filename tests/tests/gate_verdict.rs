@@ -1,5 +1,6 @@
 //! What the gate makes of packets, by `BPF_PROG_TEST_RUN`: both directions, every kind of packet that concerns an
 //! address, every reason for a gate to be shut, and the heartbeats that raise a bar.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 

@@ -192,7 +192,7 @@ impl Node {
         voters.may_take_part().then(|| voters.number())
     }
 
-    /// The state that the next process goes on with. `None` unless [`Operator::Pause`] was answered with
+    /// The state that the next process goes on with. `None` unless [`crate::Operator::Pause`] was answered with
     /// [`crate::Answer::Done`]; whoever takes it sends no further heartbeat of this node.
     pub fn carry(&self) -> Option<Carried> {
         if !self.commands.is_paused {

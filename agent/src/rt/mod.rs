@@ -270,7 +270,7 @@ impl Rt {
         }
         // Without the control thread nobody hears a signal any more: better to leave in order than to be killed.
         if self.parts.queues.commands.is_abandoned() {
-            self.node.handle(Event::Operator(Operator::Leave), now);
+            self.node.handle(Event::Operator { ticket: 0, what: Operator::Leave }, now);
             self.perform(now);
         }
     }
