@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use super::apt;
 use crate::{progress::Step, shell, workspace::Workspace};
@@ -131,6 +131,7 @@ pub(crate) fn ensure_lints(workspace: &Workspace) -> Result<Route> {
     let pinned = Route::Rustup { toolchain: pinned_toolchain(workspace)? };
     if !pinned.is_usable() {
         add_rust_src(&pinned).context("linting the eBPF crate needs: rustup component add rust-src")?;
+        ensure!(pinned.is_usable(), "{pinned} does not build for the kernel: rustup component add rust-src");
     }
     Ok(pinned)
 }
