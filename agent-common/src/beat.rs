@@ -1,7 +1,7 @@
 //! A heartbeat as values: what a node says of itself and of the others. `wire` writes it to bytes and reads it back.
 //! Fixed arrays, no allocation: the largest heartbeat is known when the program starts.
 
-use crate::ids::{GroupId, MAX_GROUPS, MAX_NODES, NodeId, NodeSet};
+use crate::ids::{GroupId, LinkId, MAX_GROUPS, MAX_NODES, NodeId, NodeSet};
 
 /// What a node says of its own life.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -104,6 +104,60 @@ pub struct Beat {
     pub has_claims: bool,
     /// By group id; the rows that say something are sent.
     pub claims: [Claim; MAX_GROUPS],
+    /// How many ping groups the sender reaches, 0 to 15: the upper four bits of the flags on the wire.
+    pub score: u8,
+    /// What the sender measured of one link, if this heartbeat says so.
+    pub echo: Option<Echo>,
+    /// The sender's name, if this heartbeat says so.
+    pub name: Name,
+}
+
+/// For the round trip over one link (RFC 5905, section 8, with the two differences taken from two heartbeats): for each peer
+/// the receiver's stamp minus the send time of its newest heartbeat on the link, of two clocks, whose difference
+/// cancels out when the other direction is added.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Echo {
+    /// The link.
+    pub link: LinkId,
+    /// Of whom it speaks.
+    pub nodes: NodeSet,
+    /// By node id, nanoseconds; only those in `nodes` are sent.
+    pub delay_ns: [i64; MAX_NODES],
+}
+
+/// Longest name of a node on the wire, bytes (RFC 1035, section 2.3.4: a label of a host name).
+pub const NAME_MAX: usize = 63;
+
+/// A node's name, empty when it is not said.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Name {
+    len: u8,
+    bytes: [u8; NAME_MAX],
+}
+
+impl Name {
+    /// Nothing said.
+    pub const NONE: Self = Self { len: 0, bytes: [0; NAME_MAX] };
+
+    /// `None` for one that is empty or too long.
+    pub fn new(name: &str) -> Option<Self> {
+        let mut bytes = [0; NAME_MAX];
+        bytes.get_mut(..name.len())?.copy_from_slice(name.as_bytes());
+        let len = u8::try_from(name.len()).ok().filter(|len| *len > 0)?;
+        Some(Self { len, bytes })
+    }
+
+    /// The text, `None` when nothing is said, or not in UTF-8.
+    pub fn as_str(&self) -> Option<&str> {
+        let bytes = self.bytes.get(..usize::from(self.len)).filter(|bytes| !bytes.is_empty())?;
+        core::str::from_utf8(bytes).ok()
+    }
+}
+
+impl core::fmt::Debug for Name {
+    fn fmt(&self, out: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        out.write_str(self.as_str().unwrap_or(""))
+    }
 }
 
 impl Beat {
@@ -128,6 +182,9 @@ impl Beat {
             view: None,
             has_claims: false,
             claims: [Claim { epoch: 0, candidate: 0, flags: 0 }; MAX_GROUPS],
+            score: 0,
+            echo: None,
+            name: Name::NONE,
         }
     }
 

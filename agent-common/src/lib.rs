@@ -24,7 +24,7 @@ pub mod validate;
 pub mod window;
 pub mod wire;
 
-pub use beat::{Ack, Beat, Claim, NodeState};
+pub use beat::{Ack, Beat, Claim, Echo, Name, NodeState};
 pub use ids::{GroupId, KeyId, LinkId, NodeId, NodeSet};
 pub use receive::{Accepted, Keys, receive};
 pub use reject::Reject;

@@ -124,6 +124,16 @@ pub struct LinkSlot {
     pub frames: u64,
     /// The first sequence number heard on this link in this incarnation (loss = 1 - frames / (seq - first + 1)).
     pub first_seq: u64,
+    /// When the frame of `seq` was sent, ns of the sender's CLOCK_MONOTONIC.
+    pub sent_ns: u64,
+    /// The interval that it announces on this link, microseconds.
+    pub keepalive_us: u64,
+}
+
+impl LinkSlot {
+    /// Nothing heard.
+    pub const EMPTY: Self =
+        Self { stamp_ns: 0, seq: 0, frames: 0, first_seq: 0, sent_ns: 0, keepalive_us: 0 };
 }
 
 /// All that is known of one peer. Written under `generation`: odd while a writer is inside.
@@ -230,7 +240,7 @@ const _: () = {
     assert!(GATE_ADDRESSES_MAX.is_power_of_two());
     assert!(core::mem::size_of::<LinkConfig>() == 24);
     assert!(core::mem::size_of::<KeyState>() == 88);
-    assert!(core::mem::size_of::<PeerSlot>() == 56 + 32 * MAX_LINKS + 8 + 1400);
+    assert!(core::mem::size_of::<PeerSlot>() == 56 + 48 * MAX_LINKS + 8 + 1400);
     assert!(core::mem::size_of::<PeerSlot>().is_multiple_of(8));
     assert!(MAX_NODES == 32);
 };

@@ -45,7 +45,7 @@ impl PeerSlot {
         counts_ns: 0,
         acked: 0,
         accepted: 0,
-        links: [LinkSlot { stamp_ns: 0, seq: 0, frames: 0, first_seq: 0 }; MAX_LINKS],
+        links: [LinkSlot::EMPTY; MAX_LINKS],
         body_len: 0,
         body: [0; BODY_MAX + 1],
     };

@@ -195,6 +195,8 @@ fn record_link<F: Frame>(window: &mut PeerWindow, slot: &mut PeerSlot, frame: F,
     }
     if seq > get(&shown.seq) {
         put(&mut shown.seq, seq);
+        put(&mut shown.sent_ns, frame.be64(at::SENT));
+        put(&mut shown.keepalive_us, u64::from(frame.be32(at::KEEPALIVE)));
     }
     let frames = get(&shown.frames);
     if frames == 0 || seq < get(&shown.first_seq) {

@@ -20,7 +20,7 @@ use crate::io::xdp::LoadError;
 use crate::keys::{self, KeyError};
 use crate::rt::sender::Sender;
 use crate::rt::{self, clock, sched};
-use crate::settings::{GroupSettings, Settings};
+use crate::settings::{GroupSettings, LinkSettings, Settings};
 use crate::stats::Stats;
 use crate::takeover::netlink::{Notifications, Requests};
 use crate::takeover::packet::PacketSocket;
@@ -165,7 +165,7 @@ fn descriptor(what: &'static str) -> impl Fn(Errno) -> RunError {
 /// What the core must know, ids instead of names.
 fn core_config(settings: &Settings, incarnation: u64, gate: config::GateKind) -> Config {
     let wall_ms = clock::wall_ns() / 1_000_000;
-    let keepalive = settings.timing.keepalive;
+    let link = |link: &LinkSettings| config::LinkConfig { id: link.id, keepalive: link.keepalive };
     let group = |group: &GroupSettings| config::GroupConfig {
         prefer: group.prefer.clone(),
         auto_failback: group.auto_failback,
@@ -178,7 +178,7 @@ fn core_config(settings: &Settings, incarnation: u64, gate: config::GateKind) ->
         seed: incarnation ^ u64::from(settings.me.raw()),
         timing: settings.timing,
         nodes: settings.nodes.iter().map(|node| config::NodeConfig { witness: node.witness }).collect(),
-        links: settings.links.iter().map(|link| config::LinkConfig { id: link.id, keepalive }).collect(),
+        links: settings.links.iter().map(link).collect(),
         quorum: settings.quorum,
         groups: settings.groups.iter().zip(GroupId::all()).map(|(settings, _)| group(settings)).collect(),
         start: config::Start::Fresh,

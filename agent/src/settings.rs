@@ -30,6 +30,12 @@ pub struct Settings {
     pub links: Vec<LinkSettings>,
     /// By group id.
     pub groups: Vec<GroupSettings>,
+    /// Ping groups, at most [`PINGS_MAX`].
+    pub pings: Vec<PingSettings>,
+    /// The ping group that breaks the tie of two nodes: its place in [`Settings::pings`].
+    pub tie_break_ping: Option<usize>,
+    /// Which nodes may join that the file does not list.
+    pub autojoin: Autojoin,
     /// Where the keys are.
     pub key_file: PathBuf,
     /// Control socket.
@@ -62,10 +68,8 @@ impl Settings {
     /// file when an earlier one of the same kind has the same interface.
     pub fn link_name(&self, link: LinkId) -> String {
         let Some(settings) = self.links.get(link.index()) else { return String::new() };
-        let same = |other: &&LinkSettings| {
-            other.interface == settings.interface && other.cast.label() == settings.cast.label()
-        };
-        let name = format!("{}:{}", settings.cast.label(), settings.interface);
+        let name = settings.title(self.me);
+        let same = |other: &&LinkSettings| other.title(self.me) == name;
         if self.links.iter().take(link.index()).any(|other| same(&other)) {
             format!("{name}#{}", link.index() + 1)
         } else {
@@ -97,12 +101,82 @@ pub struct NodeSettings {
 pub struct LinkSettings {
     /// Its id: the place in [`Settings::links`].
     pub id: LinkId,
+    /// Its own interval: the node's, or longer where the line cannot carry that. Announced in its frames.
+    pub keepalive: Duration,
+    /// What carries its frames.
+    pub medium: Medium,
+}
+
+/// What carries the frames of a link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Medium {
+    /// UDP over an interface.
+    Network(NetworkLink),
+    /// Serial lines.
+    Serial(SerialLink),
+}
+
+/// A link over UDP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkLink {
     /// Interface that it uses.
     pub interface: String,
     /// UDP port.
     pub port: u16,
     /// How frames reach the peers.
     pub cast: Cast,
+}
+
+/// A link over serial lines: one line, or several that join the nodes in a chain or a ring, over which nodes forward
+/// each other's frames.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SerialLink {
+    /// By node id: the devices of its lines, none for a node that is not on the link.
+    pub devices: Vec<Vec<PathBuf>>,
+    /// Bits a second.
+    pub baud: u32,
+    /// Whether RTS/CTS flow control is used.
+    pub rtscts: bool,
+    /// Frames are forwarded at most as often as there are nodes, and this much more.
+    pub hopfudge: u8,
+}
+
+impl LinkSettings {
+    /// The UDP link, if it is one.
+    pub const fn network(&self) -> Option<&NetworkLink> {
+        match &self.medium {
+            Medium::Network(network) => Some(network),
+            Medium::Serial(_) => None,
+        }
+    }
+
+    /// The serial link, if it is one.
+    pub const fn serial(&self) -> Option<&SerialLink> {
+        match &self.medium {
+            Medium::Serial(serial) => Some(serial),
+            Medium::Network(_) => None,
+        }
+    }
+
+    /// Whether the node is on the link.
+    pub fn reaches(&self, node: NodeId) -> bool {
+        match &self.medium {
+            Medium::Network(network) => network.cast.reaches(node),
+            Medium::Serial(serial) => serial.devices.get(node.index()).is_some_and(|lines| !lines.is_empty()),
+        }
+    }
+
+    /// As `type` has it, and where it is on this node: `ucast:eth0`, `serial:ttyS0`.
+    fn title(&self, me: NodeId) -> String {
+        match &self.medium {
+            Medium::Network(network) => format!("{}:{}", network.cast.label(), network.interface),
+            Medium::Serial(serial) => {
+                let device = serial.devices.get(me.index()).and_then(|lines| lines.first());
+                let shown = device.map_or_else(|| "none".to_owned(), |path| path.display().to_string());
+                format!("serial:{}", shown.strip_prefix("/dev/").unwrap_or(&shown))
+            }
+        }
+    }
 }
 
 /// How frames of a link reach the peers.
@@ -167,6 +241,34 @@ pub struct AddressSettings {
     pub interface: String,
 }
 
+/// Most ping groups: how many a node reaches stands in four bits of its heartbeats.
+pub const PINGS_MAX: usize = 15;
+
+/// A ping group: hosts outside of the cluster, of which any one that answers shows that this node is connected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PingSettings {
+    /// Its name.
+    pub name: String,
+    /// The hosts.
+    pub targets: Vec<IpAddr>,
+    /// Between two requests to one target.
+    pub interval: Duration,
+    /// No answer for longer: the group is not reached.
+    pub deadtime: Duration,
+}
+
+/// Which nodes may join that the file does not list. None of them gets a vote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Autojoin {
+    /// None.
+    #[default]
+    None,
+    /// Others; this node itself is listed.
+    Other,
+    /// Any, this node included.
+    Any,
+}
+
 /// How the agent runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuntimeSettings {
@@ -204,12 +306,14 @@ pub enum Scheduling {
 /// How XDP is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum XdpSetting {
-    /// Native, else generic, else the socket path.
+    /// Native, else generic, else TCX, else the socket path.
     Auto,
     /// Native, else the socket path.
     Native,
     /// Generic, else the socket path.
     Generic,
+    /// TCX or clsact ingress, else the socket path.
+    Tcx,
     /// The socket path.
     Off,
 }
@@ -230,6 +334,8 @@ pub enum ReceiveMode {
     Native,
     /// Generic XDP.
     Generic,
+    /// A classifier on TCX or clsact ingress.
+    Tcx,
     /// A UDP socket with kernel stamps.
     Socket,
 }
@@ -240,6 +346,7 @@ impl ReceiveMode {
         match self {
             Self::Native => "native",
             Self::Generic => "generic",
+            Self::Tcx => "tcx",
             Self::Socket => "socket",
         }
     }

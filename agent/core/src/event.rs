@@ -78,6 +78,11 @@ pub enum Event<'a> {
         /// Whether it certainly is.
         done: bool,
     },
+    /// How many ping groups this node reaches; fed when it changed.
+    Reach {
+        /// Groups, at most 15.
+        score: u8,
+    },
     /// What the ping group says (two nodes, tie-break `ping`); fed when it changed.
     Ping {
         /// When the request was sent that was answered last, `None` if none was.
@@ -142,7 +147,8 @@ impl Reading {
             heard_at: Instant::ZERO,
             counts_at: None,
             accepted: 0,
-            links: [LinkReading { at: None, seq: 0, first_seq: 0, frames: 0 }; MAX_LINKS],
+            links: [LinkReading { at: None, seq: 0, first_seq: 0, frames: 0, sent_ns: 0, keepalive_us: 0 };
+                MAX_LINKS],
             beat: Beat::empty(peer),
         }
     }
@@ -159,4 +165,9 @@ pub struct LinkReading {
     pub first_seq: u64,
     /// Frames on this link, without duplicates.
     pub frames: u64,
+    /// When the newest of them was sent, ns of the *peer's* CLOCK_MONOTONIC, 0 for unknown: only for the round trip, in
+    /// which the difference of the clocks cancels out.
+    pub sent_ns: u64,
+    /// The interval that the peer announces on this link, microseconds, 0 for unknown.
+    pub keepalive_us: u32,
 }

@@ -46,7 +46,7 @@ fn every_state_and_sign_has_its_successor() {
 }
 
 fn frame(at: Instant, frames: u64) -> LinkReading {
-    LinkReading { at: Some(at), seq: frames, first_seq: 1, frames }
+    LinkReading { at: Some(at), seq: frames, first_seq: 1, frames, ..LinkReading::default() }
 }
 
 #[test]

@@ -134,6 +134,7 @@ impl Node {
                 self.leases.slewed(ppm, now);
                 self.groups.mark_all();
             }
+            Event::Reach { score: _ } => {}
             Event::Fenced { peer: _, done } => self.tie_break(|two_node| two_node.fenced(done, now)),
             Event::Ping { reached } => self.tie_break(|two_node| two_node.pinged(reached)),
         }

@@ -8,7 +8,7 @@ use agent_core::config::{Policy, TieBreak};
 use super::{Exit, print};
 use crate::config::{self, show_duration};
 use crate::keys::{self, KeyError};
-use crate::settings::{Cast, GroupSettings, LinkSettings, Settings};
+use crate::settings::{Cast, GroupSettings, LinkSettings, Medium, SerialLink, Settings};
 
 pub(super) fn check(path: &Path) -> Exit {
     let (settings, warnings) = match config::load(path) {
@@ -111,7 +111,11 @@ fn quorum(settings: &Settings) -> String {
 
 fn link_line(settings: &Settings, link: &LinkSettings) -> String {
     let name = settings.link_name(link.id);
-    let to = match &link.cast {
+    let network = match &link.medium {
+        Medium::Network(network) => network,
+        Medium::Serial(serial) => return format!("{name}, {}", serial_line(settings, serial)),
+    };
+    let to = match &network.cast {
         Cast::Unicast { addresses } => settings
             .nodes
             .iter()
@@ -124,7 +128,16 @@ fn link_line(settings: &Settings, link: &LinkSettings) -> String {
             format!("to {group}, {ttl} hop{}", if *ttl == 1 { "" } else { "s" })
         }
     };
-    format!("{name}, port {}: {to}", link.port)
+    format!("{name}, port {}: {to}", network.port)
+}
+
+fn serial_line(settings: &Settings, serial: &SerialLink) -> String {
+    let lines = settings.nodes.iter().zip(&serial.devices).filter(|(_, devices)| !devices.is_empty());
+    let shown = lines.map(|(node, devices)| {
+        let devices: Vec<String> = devices.iter().map(|device| device.display().to_string()).collect();
+        format!("{} {}", node.name, devices.join(" and "))
+    });
+    format!("{} baud: {}", serial.baud, shown.collect::<Vec<String>>().join(", "))
 }
 
 fn group_line(settings: &Settings, group: &GroupSettings) -> String {

@@ -150,9 +150,9 @@ fn address(
 
 fn usable(address: IpAddr, span: Range<usize>, earlier: &Earlier<'_>, findings: &mut Findings<'_>) {
     let broadcast = address == IpAddr::V4(Ipv4Addr::BROADCAST);
-    let peer = |link: &At<LinkSettings>| match &link.value.cast {
-        Cast::Unicast { addresses } => addresses.contains(&Some(address)),
-        Cast::Broadcast | Cast::Multicast { .. } => false,
+    let peer = |link: &At<LinkSettings>| match link.value.network().map(|network| &network.cast) {
+        Some(Cast::Unicast { addresses }) => addresses.contains(&Some(address)),
+        Some(Cast::Broadcast | Cast::Multicast { .. }) | None => false,
     };
     if address.is_unspecified() || address.is_multicast() || address.is_loopback() || broadcast {
         let message = format!("{address} cannot be the address of a service");

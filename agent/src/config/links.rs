@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
+use std::time::Duration;
 
 use agent_common::LinkId;
 use agent_common::ids::MAX_LINKS;
@@ -10,7 +11,7 @@ use super::cluster::Nodes;
 use super::report::Findings;
 use super::section::{At, Section, advice, near};
 use super::value;
-use crate::settings::{Cast, LinkSettings};
+use crate::settings::{Cast, LinkSettings, Medium, NetworkLink};
 
 /// `ha-cluster`, as IANA has it.
 const PORT: u16 = 694;
@@ -40,12 +41,18 @@ impl Kind {
     }
 }
 
-pub(super) fn links(root: &Section<'_>, nodes: &Nodes, findings: &mut Findings<'_>) -> Vec<At<LinkSettings>> {
+/// `keepalive` is the node's.
+pub(super) fn links(
+    root: &Section<'_>,
+    nodes: &Nodes,
+    keepalive: Duration,
+    findings: &mut Findings<'_>,
+) -> Vec<At<LinkSettings>> {
     let sections = root.tables("link", "[[link]]", KEYS, MAX_LINKS, findings);
     root.demand("link", "there is no [[link]]", "add a [[link]] with type, interface and peers", findings);
     let mut links: Vec<At<LinkSettings>> = Vec::new();
     for (id, section) in LinkId::all().zip(&sections) {
-        if let Some(link) = link(id, section, nodes, findings) {
+        if let Some(link) = link(id, section, nodes, keepalive, findings) {
             same_as_earlier(&links, &link, section.span(), findings);
             links.push(At::new(link, section.span()));
         }
@@ -60,6 +67,7 @@ fn link(
     id: LinkId,
     section: &Section<'_>,
     nodes: &Nodes,
+    keepalive: Duration,
     findings: &mut Findings<'_>,
 ) -> Option<LinkSettings> {
     let help = "add type = \"ucast\", \"bcast\" or \"mcast\"";
@@ -86,7 +94,8 @@ fn link(
         Kind::Mcast => multicast(section, findings),
         Kind::Serial => None,
     };
-    Some(LinkSettings { id, interface: interface?.value.to_owned(), port, cast: cast? })
+    let network = NetworkLink { interface: interface?.value.to_owned(), port, cast: cast? };
+    Some(LinkSettings { id, keepalive, medium: Medium::Network(network) })
 }
 
 fn foreign_keys(section: &Section<'_>, kind: Kind, findings: &mut Findings<'_>) {
@@ -216,11 +225,9 @@ fn same_as_earlier(
     span: Range<usize>,
     findings: &mut Findings<'_>,
 ) {
-    for other in earlier {
-        let other = &other.value;
-        if other.port != link.port {
-            continue;
-        }
+    let Some(link) = link.network() else { return };
+    for earlier in earlier {
+        let Some(other) = earlier.value.network().filter(|other| other.port == link.port) else { continue };
         let same = match (&other.cast, &link.cast) {
             (Cast::Unicast { addresses: one }, Cast::Unicast { addresses: two }) => {
                 one.iter().flatten().any(|address| two.contains(&Some(*address)))
@@ -234,7 +241,7 @@ fn same_as_earlier(
         if same {
             findings.error(
                 span.clone(),
-                format!("this link and link {} use the same addresses and port", other.id.raw() + 1),
+                format!("this link and link {} use the same addresses and port", earlier.value.id.raw() + 1),
                 "give it another network, or another `port`",
             );
         }
@@ -247,7 +254,7 @@ fn reachability(links: &[At<LinkSettings>], nodes: &Nodes, findings: &mut Findin
     let named: Vec<_> = nodes.ids().zip(nodes.names()).collect();
     for (place, (one, name)) in named.iter().enumerate() {
         for (two, other) in named.iter().skip(place + 1) {
-            if !links.iter().any(|link| link.value.cast.reaches(*one) && link.value.cast.reaches(*two)) {
+            if !links.iter().any(|link| link.value.reaches(*one) && link.value.reaches(*two)) {
                 findings.error(
                     last.span.clone(),
                     format!("no [[link]] joins `{name}` and `{other}`"),

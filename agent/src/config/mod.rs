@@ -15,7 +15,7 @@ use std::path::Path;
 
 use toml::de::DeTable;
 
-use crate::settings::Settings;
+use crate::settings::{Autojoin, Settings};
 
 pub use cluster::KEY_FILE;
 use report::Findings;
@@ -74,7 +74,7 @@ fn read(name: &str, root: &Section<'_>, hostname: &str, findings: &mut Findings<
     let cluster = cluster::cluster(root, &nodes, hostname, base, findings);
     let timing = timing::timing(root, findings);
     let quorum = quorum::quorum(root, &nodes, findings);
-    let links = links::links(root, &nodes, findings);
+    let links = links::links(root, &nodes, timing.keepalive, findings);
     let groups = groups::groups(root, &nodes, &links, findings);
     let control_socket = runtime::control(root, base, findings);
     let metrics_listen = runtime::metrics(root, findings);
@@ -92,6 +92,9 @@ fn read(name: &str, root: &Section<'_>, hostname: &str, findings: &mut Findings<
         vote_change,
         links: links.into_iter().map(|link| link.value).collect(),
         groups,
+        pings: Vec::new(),
+        tie_break_ping: None,
+        autojoin: Autojoin::None,
         key_file: cluster.key_file,
         control_socket,
         metrics_listen,

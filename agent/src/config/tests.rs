@@ -70,8 +70,8 @@ fn the_smallest_file_means_what_it_says() {
     assert_eq!(settings.timing.initdead, Duration::from_secs(2));
     assert_eq!(settings.quorum.policy, Policy::TwoNode(TieBreak::Always));
     let addresses = ["10.0.0.1", "10.0.0.2"].map(|text| Some(text.parse::<IpAddr>().unwrap()));
-    assert_eq!(settings.links[0].cast, Cast::Unicast { addresses: addresses.to_vec() });
-    assert_eq!(settings.links[0].port, 694);
+    assert_eq!(settings.links[0].network().unwrap().cast, Cast::Unicast { addresses: addresses.to_vec() });
+    assert_eq!(settings.links[0].network().unwrap().port, 694);
     assert_eq!(settings.groups[0].prefer, [node(0), node(1)]);
     assert!(!settings.groups[0].auto_failback);
     assert_eq!(settings.groups[0].addresses[0].prefix, 24);
@@ -126,8 +126,11 @@ fn every_key_is_read() {
     assert_eq!(settings.runtime.cpus, [1, 3]);
     assert_eq!(settings.runtime.announce_refresh, Duration::from_secs(5));
     assert_eq!(settings.runtime.xdp, XdpSetting::Generic);
-    assert_eq!(settings.links[1].cast, Cast::Multicast { group: "ff05::6:94".parse().unwrap(), ttl: 4 });
-    assert_eq!(settings.links[1].port, 7000);
+    assert_eq!(
+        settings.links[1].network().unwrap().cast,
+        Cast::Multicast { group: "ff05::6:94".parse().unwrap(), ttl: 4 }
+    );
+    assert_eq!(settings.links[1].network().unwrap().port, 7000);
     let names: Vec<String> = settings.links.iter().map(|link| settings.link_name(link.id)).collect();
     assert_eq!(names, ["ucast:eth0", "mcast:eth1", "bcast:eth1", "ucast:eth0#4"]);
     assert_eq!(settings.groups[1].prefer, [node(0), node(1)]);

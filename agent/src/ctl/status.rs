@@ -166,7 +166,7 @@ impl Sources<'_> {
         self.settings
             .links
             .iter()
-            .filter(move |link| peer != me && link.cast.reaches(peer) && link.cast.reaches(me))
+            .filter(move |link| peer != me && link.reaches(peer) && link.reaches(me))
             .map(move |link| (link.id, view.links.get(link.id.index()).copied().unwrap_or_default()))
     }
 

@@ -151,7 +151,7 @@ const fn modes(wanted: XdpSetting) -> &'static [XdpMode] {
         XdpSetting::Auto => &[XdpMode::Driver, XdpMode::Skb],
         XdpSetting::Native => &[XdpMode::Driver],
         XdpSetting::Generic => &[XdpMode::Skb],
-        XdpSetting::Off => &[],
+        XdpSetting::Tcx | XdpSetting::Off => &[],
     }
 }
 

@@ -104,9 +104,11 @@ mod tests {
     #[test]
     fn each_link_keeps_the_way_that_hears_it() {
         let mut kernel = slot(5, 20, 2000, 2000);
-        kernel.links[0] = LinkSlot { stamp_ns: 2000, seq: 20, frames: 20, first_seq: 1 };
+        kernel.links[0] =
+            LinkSlot { stamp_ns: 2000, seq: 20, frames: 20, first_seq: 1, ..LinkSlot::default() };
         let mut socket = slot(5, 19, 1900, 1900);
-        socket.links[1] = LinkSlot { stamp_ns: 1900, seq: 19, frames: 18, first_seq: 1 };
+        socket.links[1] =
+            LinkSlot { stamp_ns: 1900, seq: 19, frames: 18, first_seq: 1, ..LinkSlot::default() };
         let out = merged(&kernel, &socket);
         assert_eq!(out.links[0], kernel.links[0]);
         assert_eq!(out.links[1], socket.links[1]);

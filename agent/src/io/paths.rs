@@ -11,7 +11,7 @@ use nix::sys::socket::SockaddrStorage;
 
 use super::channel::{Channel, ChannelError, Place, socket_address, unspecified};
 use super::interface::Interface;
-use crate::settings::{Cast, LinkSettings, ReceiveMode, Settings};
+use crate::settings::{Cast, NetworkLink, ReceiveMode, Settings};
 use crate::stats::Stats;
 
 /// Where frames of one link arrive on this node.
@@ -64,7 +64,8 @@ impl Arrival {
     /// # Errors
     /// The link cannot be used.
     pub fn of(
-        link: &LinkSettings,
+        id: LinkId,
+        link: &NetworkLink,
         settings: &Settings,
         interface: Option<&Interface>,
     ) -> Result<Self, PathError> {
@@ -80,7 +81,7 @@ impl Arrival {
             Cast::Multicast { group, .. } => *group,
         };
         let index = interface.index;
-        Ok(Self { link: link.id, interface: link.interface.clone(), index, port: link.port, destination })
+        Ok(Self { link: id, interface: link.interface.clone(), index, port: link.port, destination })
     }
 
     fn place(&self, cast: &Cast) -> Place {
@@ -135,10 +136,10 @@ impl Paths {
         let mut errors = Vec::new();
         let places: Vec<Place> = arrivals
             .iter()
-            .filter_map(|arrival| Some(arrival.place(&settings.links.get(arrival.link.index())?.cast)))
+            .filter_map(|arrival| Some(arrival.place(&network_of(settings, arrival)?.cast)))
             .collect();
         for arrival in arrivals {
-            let Some(link) = settings.links.get(arrival.link.index()) else { continue };
+            let Some(link) = network_of(settings, arrival) else { continue };
             let receives = modes.get(&arrival.interface).is_none_or(|mode| *mode == ReceiveMode::Socket);
             if let Err(error) = all.open_link(settings, link, arrival, receives, &places) {
                 errors.push((arrival.link, error));
@@ -150,7 +151,7 @@ impl Paths {
     fn open_link(
         &mut self,
         settings: &Settings,
-        link: &LinkSettings,
+        link: &NetworkLink,
         arrival: &Arrival,
         receives: bool,
         places: &[Place],
@@ -172,7 +173,7 @@ impl Paths {
         }
         socket.arrivals.push(arrival.clone());
         let to = destinations(settings, link, arrival);
-        if let Some(path) = self.paths.get_mut(link.id.index()) {
+        if let Some(path) = self.paths.get_mut(arrival.link.index()) {
             *path = Some(Path { channel, to });
         }
         Ok(())
@@ -222,7 +223,11 @@ fn overlap(one: &Place, other: &Place) -> bool {
         && (one.local.is_unspecified() || other.local.is_unspecified())
 }
 
-fn destinations(settings: &Settings, link: &LinkSettings, arrival: &Arrival) -> Vec<SockaddrStorage> {
+fn network_of<'s>(settings: &'s Settings, arrival: &Arrival) -> Option<&'s NetworkLink> {
+    settings.links.get(arrival.link.index())?.network()
+}
+
+fn destinations(settings: &Settings, link: &NetworkLink, arrival: &Arrival) -> Vec<SockaddrStorage> {
     let to = |address: IpAddr| socket_address(address, link.port, arrival.index);
     match &link.cast {
         Cast::Unicast { addresses } => {

@@ -126,6 +126,8 @@ fn fill(reading: &mut Reading, slot: &PeerSlot) -> bool {
             seq: known.seq,
             first_seq: known.first_seq,
             frames: known.frames,
+            sent_ns: known.sent_ns,
+            keepalive_us: known.keepalive_us as u32,
         };
     }
     !reading.heard || decode_into(slot.body(), &mut reading.beat).is_ok()
@@ -143,7 +145,7 @@ mod tests {
     fn a_slot_becomes_a_reading() {
         let node = NodeId::new(1).expect("in range");
         let mut slot = PeerSlot { heard_ns: 70, counts_ns: 60, accepted: 4, ..PeerSlot::EMPTY };
-        slot.links[2] = LinkSlot { stamp_ns: 65, seq: 9, frames: 8, first_seq: 1 };
+        slot.links[2] = LinkSlot { stamp_ns: 65, seq: 9, frames: 8, first_seq: 1, ..LinkSlot::default() };
         let beat =
             agent_common::Beat { seq: 9, keepalive_us: 1, deadtime_us: 3, ..agent_common::Beat::empty(node) };
         let mut frame = [0; agent_common::wire::FRAME_MAX];

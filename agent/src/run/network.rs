@@ -24,18 +24,19 @@ use crate::settings::{ReceiveMode, Settings};
 fn arrivals(settings: &Settings) -> Result<Vec<Arrival>, RunError> {
     let mut interfaces: BTreeMap<&str, Option<Interface>> = BTreeMap::new();
     let mut arrivals = Vec::new();
-    for link in &settings.links {
+    let networks = settings.links.iter().filter_map(|link| Some((link.id, link.network()?)));
+    for (id, link) in networks {
         if !interfaces.contains_key(link.interface.as_str()) {
             let found = interface::look_up(&link.interface).map_err(RunError::Interfaces)?;
             interfaces.insert(&link.interface, found);
         }
         let interface = interfaces.get(link.interface.as_str()).and_then(Option::as_ref);
-        match Arrival::of(link, settings, interface) {
+        match Arrival::of(id, link, settings, interface) {
             Ok(arrival) => {
                 warn_if_absent(&arrival, interface, settings);
                 arrivals.push(arrival);
             }
-            Err(error) => warn!("link {}: {error}", settings.link_name(link.id)),
+            Err(error) => warn!("link {}: {error}", settings.link_name(id)),
         }
     }
     if arrivals.is_empty() && !settings.links.is_empty() { Err(RunError::NoLink) } else { Ok(arrivals) }
@@ -104,6 +105,7 @@ pub(super) fn bring_up(
     for (interface, mode) in &modes {
         match mode {
             ReceiveMode::Native | ReceiveMode::Generic => info!("{interface}: {} XDP", mode.label()),
+            ReceiveMode::Tcx => info!("{interface}: heartbeats are received by a classifier"),
             ReceiveMode::Socket => info!("{interface}: heartbeats are received through a socket"),
         }
     }

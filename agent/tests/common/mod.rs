@@ -23,8 +23,8 @@ use xbeat::rt::sender::Sender;
 use xbeat::rt::waker::Woken;
 use xbeat::rt::{Parts, Queues, Rt, clock};
 use xbeat::settings::{
-    AddressSettings, Cast, Generation, GroupSettings, LinkSettings, NodeSettings, ReceiveMode,
-    RuntimeSettings, Scheduling, Settings, XdpSetting,
+    AddressSettings, Autojoin, Cast, Generation, GroupSettings, LinkSettings, Medium, NetworkLink,
+    NodeSettings, ReceiveMode, RuntimeSettings, Scheduling, Settings, XdpSetting,
 };
 use xbeat::stats::Stats;
 use xbeat::takeover::Job;
@@ -54,9 +54,12 @@ fn settings(me: u8, port: u16) -> Settings {
         vote_change: None,
         links: vec![LinkSettings {
             id: LinkId::new(0).unwrap(),
-            interface: "lo".to_owned(),
-            port,
-            cast: Cast::Unicast { addresses: vec![Some(address(0)), Some(address(1))] },
+            keepalive: Duration::from_millis(2),
+            medium: Medium::Network(NetworkLink {
+                interface: "lo".to_owned(),
+                port,
+                cast: Cast::Unicast { addresses: vec![Some(address(0)), Some(address(1))] },
+            }),
         }],
         groups: vec![GroupSettings {
             name: "web".to_owned(),
@@ -68,6 +71,9 @@ fn settings(me: u8, port: u16) -> Settings {
                 interface: "lo".to_owned(),
             }],
         }],
+        pings: Vec::new(),
+        tie_break_ping: None,
+        autojoin: Autojoin::None,
         key_file: "unused".into(),
         control_socket: "unused".into(),
         metrics_listen: None,
@@ -133,7 +139,9 @@ fn event() -> EventFd {
 pub(crate) fn agent(me: u8, incarnation: u64, port: u16) -> Agent {
     let settings = settings(me, port);
     let lo = interface::look_up("lo").unwrap();
-    let arrival = Arrival::of(&settings.links[0], &settings, lo.as_ref()).unwrap();
+    let arrival =
+        Arrival::of(settings.links[0].id, settings.links[0].network().unwrap(), &settings, lo.as_ref())
+            .unwrap();
     let modes = BTreeMap::from([("lo".to_owned(), ReceiveMode::Socket)]);
     let (paths, errors) = Paths::open(&settings, &[arrival], &modes);
     assert!(errors.is_empty(), "{errors:?}");

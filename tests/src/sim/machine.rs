@@ -229,7 +229,13 @@ impl Machine {
         let mut links = [LinkReading::default(); MAX_LINKS];
         for (link, slot) in links.iter_mut().zip(&slot.links) {
             let at = (slot.stamp_ns != 0).then_some(Instant(slot.stamp_ns));
-            *link = LinkReading { at, seq: slot.seq, first_seq: slot.first_seq, frames: slot.frames };
+            *link = LinkReading {
+                at,
+                seq: slot.seq,
+                first_seq: slot.first_seq,
+                frames: slot.frames,
+                ..LinkReading::default()
+            };
         }
         Reading {
             read_at,
