@@ -78,7 +78,7 @@ pub struct Beat {
     pub node: NodeId,
     /// What it says of its life.
     pub state: NodeState,
-    /// [`Beat::MAINTENANCE`].
+    /// [`Beat::MAINTENANCE`]. Four bits travel.
     pub flags: u8,
     /// Counts changes of the vote configuration.
     pub vote_number: u16,

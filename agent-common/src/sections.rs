@@ -1,10 +1,14 @@
 //! Where the sections of a body lie, and the little of them that is needed at every heartbeat: whether the sender has
 //! acked our present incarnation, and whom it holds dead. In constant time, whatever the sections hold.
 
+use crate::beat::NAME_MAX;
 use crate::frame::Frame;
-use crate::ids::MAX_GROUPS;
+use crate::ids::{LinkId, MAX_GROUPS};
 use crate::reject::Reject;
-use crate::wire::{ACK_LEN, CLAIM_LEN, HEADER_LEN, SECTION_ACKS, SECTION_VIEW, SECTION_VOTES, TAG_LEN, at};
+use crate::wire::{
+    ACK_LEN, CLAIM_LEN, DELAY_LEN, ECHO_HEAD_LEN, HEADER_LEN, SECTION_ACKS, SECTION_ECHO, SECTION_NAME,
+    SECTION_VIEW, SECTION_VOTES, SECTIONS, TAG_LEN, at,
+};
 
 /// What the sections say that must be known before a frame counts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,7 +29,7 @@ pub const VIEW_PRESENT: u64 = 1 << 32;
 #[inline(always)]
 pub fn inspect<F: Frame>(frame: F, me: u32) -> Result<Inspected, Reject> {
     let sections = frame.byte(at::SECTIONS);
-    if sections & !(SECTION_ACKS | SECTION_VIEW | SECTION_VOTES) != 0 {
+    if sections & !SECTIONS != 0 {
         return Err(Reject::Sections);
     }
     let mut found = Inspected { acked: 0, view: 0 };
@@ -45,6 +49,21 @@ pub fn inspect<F: Frame>(frame: F, me: u32) -> Result<Inspected, Reject> {
             return Err(Reject::Sections);
         }
         place += 1 + CLAIM_LEN * rows;
+    }
+    if sections & SECTION_ECHO != 0 {
+        let link = frame.find_byte(place).ok_or(Reject::Sections)?;
+        let nodes = frame.find_be32(place + 1).ok_or(Reject::Sections)?;
+        if LinkId::new(link).is_none() {
+            return Err(Reject::Sections);
+        }
+        place += ECHO_HEAD_LEN + DELAY_LEN * (nodes.count_ones() as usize & 63);
+    }
+    if sections & SECTION_NAME != 0 {
+        let len = frame.find_byte(place).ok_or(Reject::Sections)? as usize;
+        if len == 0 || len > NAME_MAX {
+            return Err(Reject::Sections);
+        }
+        place += 1 + len;
     }
     if place > frame.size() - TAG_LEN {
         return Err(Reject::Sections);

@@ -9,8 +9,12 @@
 //! 60: acks  (if sections & 1): bitmap of nodes u32, then for each node in order: incarnation u64, seq u64, table u32
 //!     view  (if sections & 2): bitmap of nodes held dead u32
 //!     votes (if sections & 4): count u8, then for each: group u8, flags u8, candidate u8, epoch u64
+//!     echo  (if sections & 8): link u8, bitmap of nodes u32, then for each node in order: delay i64, ns
+//!     name  (if sections & 16): length u8, 1 to 63, then as many bytes of UTF-8
 //!     zeroes up to 55 + 64k bytes, then the tag of 16 bytes
 //! ```
+//! The flags' upper four bits are the score: how many ping groups the sender reaches. A heartbeat whose parts do not all
+//! fit the largest body leaves out its name, and if that is not enough its echo too: both come again, the rest always fits.
 //! keepalive and deadtime are microseconds. The cluster id is the first four bytes of SHA-256 of the cluster's name.
 //! The screen is SipHash-2-4 of bytes 0..52 with the key's screen key; it stands little-endian as SipHash writes it.
 
@@ -30,7 +34,7 @@ pub mod at {
     pub const STATE: usize = 7;
     /// Cluster id, u32.
     pub const CLUSTER: usize = 8;
-    /// Flags of the beat, u8.
+    /// Flags of the beat in the lower four bits, its score in the upper four, u8.
     pub const FLAGS: usize = 12;
     /// Which sections follow, u8.
     pub const SECTIONS: usize = 13;
@@ -71,10 +75,24 @@ pub const SECTION_ACKS: u8 = 1;
 pub const SECTION_VIEW: u8 = 2;
 /// Section bit: the table of votes.
 pub const SECTION_VOTES: u8 = 4;
+/// Section bit: what the sender measured of one link.
+pub const SECTION_ECHO: u8 = 8;
+/// Section bit: the sender's name.
+pub const SECTION_NAME: u8 = 16;
+/// All sections of this version; a frame with another is malformed.
+pub const SECTIONS: u8 = SECTION_ACKS | SECTION_VIEW | SECTION_VOTES | SECTION_ECHO | SECTION_NAME;
+/// How far the score is shifted above the flags.
+pub const SCORE_SHIFT: u32 = 4;
+/// The flags' own bits.
+pub const FLAGS_MASK: u8 = (1 << SCORE_SHIFT) - 1;
 /// Length of one acknowledgement.
 pub const ACK_LEN: usize = 20;
 /// Length of one row of the table.
 pub const CLAIM_LEN: usize = 11;
+/// Length of an echo before its rows.
+pub const ECHO_HEAD_LEN: usize = 5;
+/// Length of one row of an echo.
+pub const DELAY_LEN: usize = 8;
 
 mod decode;
 mod encode;

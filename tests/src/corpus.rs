@@ -2,8 +2,11 @@
 //! The state that a case relies on is what the cases before it left.
 
 use agent_common::{
-    Claim, NodeSet, Reject,
-    wire::{ACK_LEN, HEADER_LEN, TAG_LEN, at},
+    Beat, Claim, Echo, LinkId, Name, NodeSet, Reject,
+    ids::MAX_NODES,
+    wire::{
+        ACK_LEN, DELAY_LEN, ECHO_HEAD_LEN, HEADER_LEN, SECTION_ECHO, SECTION_NAME, SECTION_VOTES, TAG_LEN, at,
+    },
 };
 
 use crate::{
@@ -41,6 +44,7 @@ pub fn corpus() -> Vec<Case> {
     corpus.fields();
     corpus.authenticity();
     corpus.sections();
+    corpus.echoes_and_names();
     corpus.packets();
     corpus.lengths();
     corpus.sizes();
@@ -134,7 +138,7 @@ impl Corpus {
 
     /// What is news and what is not.
     fn fields(&mut self) {
-        let mut say = |name: &str, expected: Outcome, change: &dyn Fn(&mut agent_common::Beat)| {
+        let mut say = |name: &str, expected: Outcome, change: &dyn Fn(&mut Beat)| {
             self.seq += 1;
             let mut beat = beat(PEER, 6, self.seq);
             change(&mut beat);
@@ -143,7 +147,11 @@ impl Corpus {
         say("nothing new", NEWEST, &|_| {});
         say("another state", NEWS, &|beat| beat.state = agent_common::NodeState::Leaving);
         say("the former state", NEWS, &|_| {});
-        say("another flag", NEWS, &|beat| beat.flags = agent_common::Beat::MAINTENANCE);
+        say("another flag", NEWS, &|beat| beat.flags = Beat::MAINTENANCE);
+        say("another score", NEWS, &|beat| beat.score = 3);
+        say("the former score", NEWS, &|_| {});
+        say("an echo", NEWEST, &|beat| beat.echo = Some(echo(NodeSet(5))));
+        say("a name", NEWEST, &|beat| beat.name = name("beta"));
         say("another view", NEWS, &|beat| beat.view = Some(NodeSet(4)));
         say("no view", NEWS, &|beat| beat.view = None);
         say("another version of the votes", NEWS, &|beat| beat.votes_version = 1);
@@ -186,7 +194,9 @@ impl Corpus {
             let frame = resigned(self.next(), change);
             self.refused(name, frame, Reject::Sections);
         };
-        change("an unknown section", &|body| body[at::SECTIONS] |= 8);
+        for unknown in [32, 64, 128] {
+            change("an unknown section", &|body| body[at::SECTIONS] |= unknown);
+        }
         change("more acks than there is room", &|body| body[HEADER_LEN..HEADER_LEN + 4].fill(255));
         change("acks that leave no room for the view", &|body| {
             body[HEADER_LEN..HEADER_LEN + 4].copy_from_slice(&[0, 0, 0, 7]);
@@ -208,6 +218,69 @@ impl Corpus {
             body[HEADER_LEN + 4 + ACK_LEN + 4] = 2;
         });
         self.on("as many rows as fit", 0, fitting, NEWEST);
+    }
+
+    /// What is said now and then: at its bounds, and beyond them.
+    fn echoes_and_names(&mut self) {
+        // Behind one ack and a view.
+        const FREE: usize = HEADER_LEN + 4 + ACK_LEN + 4;
+        let mut change = |name: &str, expected: Outcome, section: u8, place: usize, bytes: &[u8]| {
+            let frame = resigned(self.next(), |body| {
+                body[at::SECTIONS] |= section;
+                body[place..place + bytes.len()].copy_from_slice(bytes);
+            });
+            self.on(name, 0, frame, expected);
+        };
+        let bad = Outcome::Refused(Reject::Sections);
+        change("an echo of nobody", NEWEST, SECTION_ECHO, FREE, &[0; 5]);
+        change("an echo of the last link", NEWEST, SECTION_ECHO, FREE, &[7]);
+        change("an echo of a link beyond all", bad, SECTION_ECHO, FREE, &[8]);
+        change("an echo of a link far beyond", bad, SECTION_ECHO, FREE, &[255]);
+        change("as many rows as fit", NEWEST, SECTION_ECHO, FREE, &[0, 0, 0, 0, 0b111]);
+        change("a row more than fits", bad, SECTION_ECHO, FREE, &[0, 0, 0, 0, 0b1111]);
+        change("all rows, of which few fit", bad, SECTION_ECHO, FREE, &[0, 255, 255, 255, 255]);
+        change("a name without a byte", bad, SECTION_NAME, FREE, &[0]);
+        change("a name of one", NEWEST, SECTION_NAME, FREE, b"\x01b");
+        change("the longest that fits", NEWEST, SECTION_NAME, FREE, &[30]);
+        change("one byte more", bad, SECTION_NAME, FREE, &[31]);
+        change("longer than names are", bad, SECTION_NAME, FREE, &[64]);
+        change("the longest that a byte can claim", bad, SECTION_NAME, FREE, &[255]);
+        let both = SECTION_ECHO | SECTION_NAME;
+        let name_at = FREE + ECHO_HEAD_LEN;
+        change("a name behind an echo", NEWEST, both, name_at, b"\x01b");
+        change("which leaves it room", NEWEST, both, name_at, &[25]);
+        change("and not for more", bad, both, name_at, &[26]);
+        let all = both | SECTION_VOTES;
+        change("an echo behind no votes", NEWEST, all, FREE + 1 + ECHO_HEAD_LEN, b"\x01b");
+        change("a bad link behind them", bad, all, FREE, &[0, 8]);
+        self.refused_longest();
+    }
+
+    /// The longest of both in a body that holds them to the last byte, and then one row more.
+    fn refused_longest(&mut self) {
+        self.seq += 1;
+        let mut beat = beat(PEER, 6, self.seq);
+        beat.echo = Some(echo(NodeSet(u32::MAX)));
+        beat.name = name(&"n".repeat(63));
+        self.on("an echo of all and the longest name", 0, frame(&beat, 0), NEWEST);
+        self.seq += 1;
+        beat.seq = self.seq;
+        // Header 60, ack 24, view 4, then 5 + 8 * 17, and 1 + 17: 247, without a byte to spare.
+        (beat.echo, beat.name) = (Some(echo(NodeSet(0x1_ffff))), name(&"n".repeat(17)));
+        let full = frame(&beat, 0);
+        let echo_at = HEADER_LEN + 4 + ACK_LEN + 4;
+        let mut grown = resigned(full.clone(), |body| body[echo_at + 2] = 3);
+        let name_at = echo_at + ECHO_HEAD_LEN + 18 * DELAY_LEN;
+        self.refused("a row too many before a name", grown.clone(), Reject::Sections);
+        grown = resigned(grown, |body| body[name_at] = 9);
+        self.on("which is a shorter name then", 0, grown, NEWEST);
+        self.seq += 1;
+        beat.seq = self.seq;
+        self.on("to the last byte", 0, frame(&beat, 0), NEWEST);
+        self.seq += 1;
+        beat.seq = self.seq;
+        let longer = resigned(frame(&beat, 0), |body| body[name_at - DELAY_LEN] = 18);
+        self.refused("a byte too many", longer, Reject::Sections);
     }
 
     /// What surrounds the datagram.
@@ -298,4 +371,12 @@ impl Corpus {
             self.on(&format!("{groups} groups, {} bytes", payload.len()), 0, payload, NEWEST);
         }
     }
+}
+
+fn echo(nodes: NodeSet) -> Echo {
+    Echo { link: LinkId::FIRST, nodes, delay_ns: [-250_000; MAX_NODES] }
+}
+
+fn name(text: &str) -> Name {
+    Name::new(text).unwrap_or(Name::NONE)
 }

@@ -9,6 +9,7 @@ use std::{
 
 use agent_common::{
     LinkId, Reject,
+    ids::MAX_NODES,
     maps::{Counter, LinkSlot, PeerSlot, name},
     receive::{Keys, receive},
     slot::read_slot,
@@ -347,6 +348,14 @@ impl Random {
         let groups = self.below(65) as usize;
         for claim in beat.claims.iter_mut().take(groups) {
             *claim = agent_common::Claim { epoch: 1, candidate: 1, flags: 0 };
+        }
+        if self.below(4) == 0 {
+            let nodes = agent_common::NodeSet(self.next() as u32);
+            beat.echo = Some(agent_common::Echo { link: LinkId::FIRST, nodes, delay_ns: [1; MAX_NODES] });
+        }
+        if self.below(4) == 0 {
+            let name = "n".repeat(1 + self.below(63) as usize);
+            beat.name = agent_common::Name::new(&name).unwrap();
         }
         let mut payload = frame(&beat, link);
         if self.below(4) == 0 {

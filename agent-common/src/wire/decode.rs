@@ -1,11 +1,14 @@
 //! From an authentic body to a heartbeat. Total: any bytes give a heartbeat or a reason.
 //! Strict where leniency would let two readers disagree: rows stand in order, once each, and ids are in range.
 
-use crate::beat::{Ack, Beat, Claim, NodeState};
-use crate::ids::{GroupId, MAX_GROUPS, NodeId, NodeSet};
+use crate::beat::{Ack, Beat, Claim, Echo, NAME_MAX, Name, NodeState};
+use crate::ids::{GroupId, LinkId, MAX_GROUPS, MAX_NODES, NodeId, NodeSet};
 use crate::reject::Reject;
 
-use super::{BODY_MAX, BODY_MIN, HEADER_LEN, MAGIC, SECTION_ACKS, SECTION_VIEW, SECTION_VOTES, VERSION, at};
+use super::{
+    BODY_MAX, BODY_MIN, FLAGS_MASK, HEADER_LEN, MAGIC, SCORE_SHIFT, SECTION_ACKS, SECTION_ECHO, SECTION_NAME,
+    SECTION_VIEW, SECTION_VOTES, SECTIONS, VERSION, at,
+};
 
 /// Reads a body, tag cut off, that has passed the validation.
 ///
@@ -31,7 +34,8 @@ pub fn decode_into(body: &[u8], beat: &mut Beat) -> Result<(), Reject> {
     beat.node = node;
     beat.state = state;
     let [flags, sections] = reader.take()?;
-    beat.flags = flags;
+    beat.flags = flags & FLAGS_MASK;
+    beat.score = flags >> SCORE_SHIFT;
     beat.vote_number = u16::from_be_bytes(reader.take()?);
     beat.incarnation = reader.u64()?;
     beat.seq = reader.u64()?;
@@ -62,7 +66,7 @@ fn check(body: &[u8]) -> Result<(NodeId, NodeState), Reject> {
 
 /// Walks the sections; with a heartbeat to fill, fills it.
 fn take_sections(reader: &mut Reader<'_>, sections: u8, mut beat: Option<&mut Beat>) -> Result<(), Reject> {
-    if sections & !(SECTION_ACKS | SECTION_VIEW | SECTION_VOTES) != 0 {
+    if sections & !SECTIONS != 0 {
         return Err(Reject::Sections);
     }
     let acked = if sections & SECTION_ACKS != 0 { NodeSet(reader.u32()?) } else { NodeSet::EMPTY };
@@ -82,7 +86,16 @@ fn take_sections(reader: &mut Reader<'_>, sections: u8, mut beat: Option<&mut Be
         beat.has_claims = sections & SECTION_VOTES != 0;
         beat.claims.fill(Claim::default());
     }
-    if sections & SECTION_VOTES != 0 { take_claims(reader, beat) } else { Ok(()) }
+    if sections & SECTION_VOTES != 0 {
+        take_claims(reader, beat.as_deref_mut())?;
+    }
+    let echo = if sections & SECTION_ECHO != 0 { Some(take_echo(reader)?) } else { None };
+    let name = if sections & SECTION_NAME != 0 { take_name(reader)? } else { Name::NONE };
+    if let Some(beat) = beat {
+        beat.echo = echo;
+        beat.name = name;
+    }
+    Ok(())
 }
 
 fn take_claims(reader: &mut Reader<'_>, mut beat: Option<&mut Beat>) -> Result<(), Reject> {
@@ -106,11 +119,39 @@ fn take_claims(reader: &mut Reader<'_>, mut beat: Option<&mut Beat>) -> Result<(
     Ok(())
 }
 
+fn take_echo(reader: &mut Reader<'_>) -> Result<Echo, Reject> {
+    let [link] = reader.take()?;
+    let link = LinkId::new(link).ok_or(Reject::Sections)?;
+    let mut echo = Echo { link, nodes: NodeSet(reader.u32()?), delay_ns: [0; MAX_NODES] };
+    for node in echo.nodes.iter() {
+        let delay_ns = i64::from_be_bytes(reader.take()?);
+        if let Some(place) = echo.delay_ns.get_mut(node.index()) {
+            *place = delay_ns;
+        }
+    }
+    Ok(echo)
+}
+
+fn take_name(reader: &mut Reader<'_>) -> Result<Name, Reject> {
+    let [len] = reader.take()?;
+    if usize::from(len) > NAME_MAX {
+        return Err(Reject::Sections);
+    }
+    let bytes = reader.bytes(usize::from(len))?;
+    core::str::from_utf8(bytes).ok().and_then(Name::new).ok_or(Reject::Sections)
+}
+
 struct Reader<'a> {
     rest: &'a [u8],
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    fn bytes(&mut self, len: usize) -> Result<&'a [u8], Reject> {
+        let (bytes, rest) = self.rest.split_at_checked(len).ok_or(Reject::Sections)?;
+        self.rest = rest;
+        Ok(bytes)
+    }
+
     fn take<const N: usize>(&mut self) -> Result<[u8; N], Reject> {
         let (bytes, rest) = self.rest.split_first_chunk().ok_or(Reject::Sections)?;
         self.rest = rest;

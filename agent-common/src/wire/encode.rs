@@ -1,7 +1,8 @@
 //! From a heartbeat to a signed frame, and the same heartbeat signed again for the next link.
-//! The largest heartbeat fits the largest frame, so writing cannot fail.
+//! The largest heartbeat without echo and name fits the largest frame, and these two are left out where they do not fit,
+//! so writing cannot fail.
 
-use crate::beat::Beat;
+use crate::beat::{Beat, Echo};
 use crate::frame::SliceFrame;
 use crate::hmac::frame_tag;
 use crate::ids::{KeyId, LinkId, MAX_GROUPS, MAX_NODES};
@@ -10,8 +11,9 @@ use crate::screen::screen;
 use crate::sha256::{self, Work};
 
 use super::{
-    ACK_LEN, BODY_MAX, BODY_MIN, CLAIM_LEN, FRAME_MAX, HEADER_LEN, MAGIC, SECTION_ACKS, SECTION_VIEW,
-    SECTION_VOTES, TAG_LEN, VERSION, at,
+    ACK_LEN, BODY_MAX, BODY_MIN, CLAIM_LEN, DELAY_LEN, ECHO_HEAD_LEN, FLAGS_MASK, FRAME_MAX, HEADER_LEN,
+    MAGIC, SCORE_SHIFT, SECTION_ACKS, SECTION_ECHO, SECTION_NAME, SECTION_VIEW, SECTION_VOTES, TAG_LEN,
+    VERSION, at,
 };
 
 /// The cluster id: the first four bytes of SHA-256 of the cluster's name, never 0 (which means "not configured").
@@ -43,6 +45,13 @@ pub fn encode(
     if sections & SECTION_VOTES != 0 {
         claims(&mut writer, beat);
     }
+    if let Some(said) = beat.echo.as_ref().filter(|_| sections & SECTION_ECHO != 0) {
+        echo(&mut writer, said);
+    }
+    if let Some(name) = beat.name.as_str().filter(|_| sections & SECTION_NAME != 0) {
+        writer.put([name.len() as u8]);
+        writer.put_all(name.as_bytes());
+    }
     let body_len = padded(writer.at);
     writer.zero_to(body_len);
     let len = body_len + TAG_LEN;
@@ -73,16 +82,43 @@ const fn padded(used: usize) -> usize {
     if used <= BODY_MIN { BODY_MIN } else { (used - 55).div_ceil(64) * 64 + 55 }
 }
 
+/// Which sections the frame has: of echo and name only what fits beside the rest.
+fn sections(beat: &Beat) -> u8 {
+    let mut sections = 0;
+    let mut used = HEADER_LEN;
+    let acks = peers_acked(beat).count();
+    if acks != 0 {
+        sections |= SECTION_ACKS;
+        used += 4 + ACK_LEN * acks;
+    }
+    if beat.view.is_some() {
+        sections |= SECTION_VIEW;
+        used += 4;
+    }
+    if beat.has_claims {
+        sections |= SECTION_VOTES;
+        used += 1 + CLAIM_LEN * rows(beat).count();
+    }
+    let echo = beat.echo.as_ref().map(|echo| ECHO_HEAD_LEN + DELAY_LEN * echo.nodes.len());
+    if let Some(len) = echo.filter(|len| used + len <= BODY_MAX) {
+        sections |= SECTION_ECHO;
+        used += len;
+    }
+    // An echo that was left out leaves no room for a name: the name goes first.
+    let name = beat.name.as_str().filter(|_| echo.is_none() || sections & SECTION_ECHO != 0);
+    if name.is_some_and(|name| used + 1 + name.len() <= BODY_MAX) {
+        sections |= SECTION_NAME;
+    }
+    sections
+}
+
 /// Bytes 0 to 52; returns the sections bits.
 fn header(writer: &mut Writer<'_>, beat: &Beat, cluster: u32, key_id: KeyId) -> u8 {
-    let acks = if peers_acked(beat).next().is_some() { SECTION_ACKS } else { 0 };
-    let view = if beat.view.is_some() { SECTION_VIEW } else { 0 };
-    let votes = if beat.has_claims { SECTION_VOTES } else { 0 };
-    let sections = acks | view | votes;
+    let sections = sections(beat);
     writer.put(MAGIC);
     writer.put([VERSION, key_id.raw(), beat.node.raw(), 0, beat.state as u8]);
     writer.put(cluster.to_be_bytes());
-    writer.put([beat.flags, sections]);
+    writer.put([beat.flags & FLAGS_MASK | beat.score << SCORE_SHIFT, sections]);
     writer.put(beat.vote_number.to_be_bytes());
     writer.put(beat.incarnation.to_be_bytes());
     writer.put(beat.seq.to_be_bytes());
@@ -110,11 +146,22 @@ fn peers_acked(beat: &Beat) -> impl Iterator<Item = &crate::beat::Ack> {
 }
 
 fn claims(writer: &mut Writer<'_>, beat: &Beat) {
-    let rows = || (0u8..).zip(&beat.claims).filter(|(_, claim)| claim.is_some());
-    writer.put([rows().count() as u8]);
-    for (group, claim) in rows() {
+    writer.put([rows(beat).count() as u8]);
+    for (group, claim) in rows(beat) {
         writer.put([group, claim.flags, claim.candidate]);
         writer.put(claim.epoch.to_be_bytes());
+    }
+}
+
+fn rows(beat: &Beat) -> impl Iterator<Item = (u8, &crate::beat::Claim)> {
+    (0u8..).zip(&beat.claims).filter(|(_, claim)| claim.is_some())
+}
+
+fn echo(writer: &mut Writer<'_>, echo: &Echo) {
+    writer.put([echo.link.raw()]);
+    writer.put(echo.nodes.0.to_be_bytes());
+    for delay_ns in echo.nodes.iter().filter_map(|node| echo.delay_ns.get(node.index())) {
+        writer.put(delay_ns.to_be_bytes());
     }
 }
 
@@ -125,9 +172,13 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     fn put<const N: usize>(&mut self, bytes: [u8; N]) {
-        if let Some(place) = self.out.get_mut(self.at..self.at + N) {
-            place.copy_from_slice(&bytes);
-            self.at += N;
+        self.put_all(&bytes);
+    }
+
+    fn put_all(&mut self, bytes: &[u8]) {
+        if let Some(place) = self.out.get_mut(self.at..self.at + bytes.len()) {
+            place.copy_from_slice(bytes);
+            self.at += bytes.len();
         }
     }
 
@@ -142,6 +193,8 @@ impl Writer<'_> {
 const _: () = {
     let largest = HEADER_LEN + 4 + ACK_LEN * (MAX_NODES - 1) + 4 + 1 + CLAIM_LEN * MAX_GROUPS;
     assert!(largest <= BODY_MAX);
+    // The longest echo and the longest name fit beside an otherwise empty heartbeat.
+    assert!(HEADER_LEN + ECHO_HEAD_LEN + DELAY_LEN * MAX_NODES + 1 + crate::beat::NAME_MAX <= BODY_MAX);
     // A steady heartbeat of three nodes: two acks and a view.
     assert!(HEADER_LEN + 4 + 2 * ACK_LEN + 4 <= BODY_MIN);
 };

@@ -6,8 +6,8 @@ use std::vec::Vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::beat::{Ack, Beat, Claim, NodeState};
-use crate::ids::{KeyId, LinkId, MAX_GROUPS, MAX_NODES, NodeId, NodeSet};
+use crate::beat::{Ack, Beat, Claim, Echo, Name, NodeState};
+use crate::ids::{KeyId, LinkId, MAX_GROUPS, MAX_LINKS, MAX_NODES, NodeId, NodeSet};
 use crate::maps::KeyState;
 use crate::reject::Reject;
 
@@ -66,6 +66,24 @@ fn largest() -> Beat {
     beat
 }
 
+/// The steady heartbeat with all that is said now and then.
+fn talkative() -> Beat {
+    let mut beat = steady();
+    beat.score = 0xa;
+    let mut echo = Echo { link: LinkId::new(2).unwrap(), nodes: NodeSet(0b110), delay_ns: [0; MAX_NODES] };
+    echo.delay_ns[1] = -0x0102_0304_0506_0708;
+    echo.delay_ns[2] = 300_000;
+    beat.echo = Some(echo);
+    beat.name = Name::new("alpha").unwrap();
+    beat
+}
+
+fn body(beat: &Beat) -> Vec<u8> {
+    let mut bytes = frame(beat, 0);
+    bytes.truncate(bytes.len() - TAG_LEN);
+    bytes
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| std::format!("{byte:02x}")).collect()
 }
@@ -75,12 +93,90 @@ fn hex(bytes: &[u8]) -> String {
 fn golden_frames_stand() {
     assert_eq!(hex(&frame(&steady(), 2)), include_str!("golden/steady.hex").replace(['\n', ' '], ""));
     assert_eq!(hex(&frame(&largest(), 0)), include_str!("golden/largest.hex").replace(['\n', ' '], ""));
+    assert_eq!(hex(&frame(&talkative(), 1)), include_str!("golden/talkative.hex").replace(['\n', ' '], ""));
 }
 
 #[test]
 fn a_steady_heartbeat_of_three_nodes_is_three_compressions() {
     assert_eq!(frame(&steady(), 0).len(), 119 + TAG_LEN);
+    let mut scored = steady();
+    scored.score = 15;
+    assert_eq!(frame(&scored, 0).len(), 119 + TAG_LEN, "a score takes no room");
     assert!(frame(&largest(), 0).len() <= FRAME_MAX);
+}
+
+#[test]
+fn the_score_is_the_flags_upper_half() {
+    let mut beat = steady();
+    (beat.flags, beat.score) = (Beat::MAINTENANCE, 15);
+    assert_eq!(body(&beat)[at::FLAGS], 0xf1);
+    assert_eq!(decode(&body(&beat)), Ok(beat));
+}
+
+/// Golden too, but readable: what stands where.
+#[test]
+fn echo_and_name_stand_after_the_votes() {
+    let mut beat = talkative();
+    beat.has_claims = true;
+    beat.claims[7] = Claim { epoch: 9, candidate: 1, flags: Claim::HELD };
+    let bytes = body(&beat);
+    let echo_at = HEADER_LEN + 4 + 2 * ACK_LEN + 4 + 1 + CLAIM_LEN;
+    assert_eq!(bytes[at::SECTIONS], SECTIONS);
+    assert_eq!(bytes[echo_at..echo_at + 5], [2, 0, 0, 0, 6]);
+    let delay = |row: usize| bytes[echo_at + 5 + 8 * row..][..8].to_vec();
+    assert_eq!(delay(0), (-0x0102_0304_0506_0708i64).to_be_bytes());
+    assert_eq!(delay(1), 300_000i64.to_be_bytes());
+    assert_eq!(bytes[echo_at + 21..][..6], *b"\x05alpha");
+    assert!(bytes[echo_at + 27..].iter().all(|byte| *byte == 0));
+}
+
+/// The name goes first, then the echo, and nothing else ever does.
+#[test]
+fn what_does_not_fit_is_left_out() {
+    let full = Echo { link: LinkId::FIRST, nodes: NodeSet(u32::MAX), delay_ns: [-1; MAX_NODES] };
+    let said = |claims: usize, echo: Option<Echo>, name: usize| {
+        let mut beat = largest();
+        beat.claims[claims..].fill(Claim::default());
+        beat.echo = echo;
+        beat.name = Name::new(&"n".repeat(name)).unwrap_or(Name::NONE);
+        let read = decode(&body(&beat)).unwrap();
+        assert_eq!((read.acks, read.claims, read.view), (beat.acks, beat.claims, beat.view));
+        assert!(read.echo.is_none() || read.echo == beat.echo);
+        assert!(read.name == Name::NONE || read.name == beat.name);
+        (read.echo.is_some(), read.name != Name::NONE)
+    };
+    // Header, 31 acks, view, and the count of rows take 689 bytes; 710 are left, of which an echo of all takes 261.
+    assert_eq!(said(34, Some(full), 63), (true, true), "449 less 374 is 75");
+    assert_eq!(said(35, Some(full), 63), (true, true), "and 64 exactly");
+    assert_eq!(said(36, Some(full), 63), (true, false));
+    assert_eq!(said(36, Some(full), 52), (true, true), "53 bytes are left");
+    assert_eq!(said(36, Some(full), 53), (true, false));
+    assert_eq!(said(40, Some(full), 63), (true, false));
+    assert_eq!(said(41, Some(full), 1), (false, false), "no name where the echo did not fit");
+    assert_eq!(said(58, None, 63), (false, true));
+    assert_eq!(said(59, None, 63), (false, false));
+    assert_eq!(said(64, None, 5), (false, true), "6 bytes are left");
+    assert_eq!(said(64, None, 6), (false, false));
+}
+
+#[test]
+fn an_echo_or_a_name_that_no_encoder_writes_is_refused() {
+    let bytes = body(&talkative());
+    let echo_at = HEADER_LEN + 4 + 2 * ACK_LEN + 4;
+    let name_at = echo_at + ECHO_HEAD_LEN + 2 * DELAY_LEN;
+    let changed = |at: usize, with: &[u8]| {
+        let mut body = bytes.clone();
+        body[at..at + with.len()].copy_from_slice(with);
+        decode(&body).map(|_| ())
+    };
+    assert_eq!(changed(echo_at, &[MAX_LINKS as u8]), Err(Reject::Sections), "a link beyond all");
+    assert_eq!(changed(echo_at, &[MAX_LINKS as u8 - 1]), Ok(()), "the witness");
+    assert_eq!(changed(echo_at + 1, &[255; 4]), Err(Reject::Sections), "more rows than there is room");
+    assert_eq!(changed(name_at, &[0]), Err(Reject::Sections), "an empty name");
+    assert_eq!(changed(name_at, &[64]), Err(Reject::Sections), "longer than a name");
+    assert_eq!(changed(name_at, &[63]), Err(Reject::Sections), "longer than the body");
+    assert_eq!(changed(name_at + 1, &[0xff]), Err(Reject::Sections), "not in UTF-8");
+    assert_eq!(changed(name_at + 1, "\u{e4}".as_bytes()), Ok(()), "the witness");
 }
 
 #[test]
@@ -124,7 +220,8 @@ fn bodies_that_no_encoder_writes_are_refused() {
     assert_eq!(changed(3, 2), Err(Reject::Version));
     assert_eq!(changed(at::NODE, 32), Err(Reject::Node));
     assert_eq!(changed(at::STATE, 0), Err(Reject::Sections));
-    assert_eq!(changed(at::SECTIONS, 8), Err(Reject::Sections));
+    assert_eq!(changed(at::SECTIONS, 32), Err(Reject::Sections));
+    assert_eq!(changed(at::SECTIONS, 128), Err(Reject::Sections));
     assert_eq!(changed(votes_at, 65), Err(Reject::Sections));
     assert_eq!(changed(votes_at + 1 + CLAIM_LEN, 0), Err(Reject::Sections), "group 0 twice");
     assert_eq!(changed(votes_at + 3, 32), Err(Reject::Sections), "candidate out of range");
@@ -150,8 +247,20 @@ fn beats() -> impl Strategy<Value = Beat> {
         (1..u64::MAX, 0..MAX_NODES as u8, any::<u8>()),
         0..=MAX_GROUPS,
     ));
-    (header, acks, view, claims).prop_map(|((sender, state, rest), acks, view, claims)| {
+    let echo = proptest::option::of((0..MAX_LINKS as u8, any::<u32>(), any::<[i64; MAX_NODES]>()));
+    let extras = (0..16u8, echo, proptest::option::of("\\PC{1,63}"));
+    (header, acks, view, claims, extras).prop_map(|((sender, state, rest), acks, view, claims, extras)| {
         let mut beat = Beat::empty(node(sender));
+        let (score, echo, name) = extras;
+        beat.score = score;
+        beat.echo = echo.map(|(link, nodes, mut delay_ns)| {
+            let nodes = NodeSet(nodes);
+            for silent in NodeId::all().filter(|node| !nodes.contains(*node)) {
+                delay_ns[silent.index()] = 0;
+            }
+            Echo { link: LinkId::new(link).unwrap(), nodes, delay_ns }
+        });
+        beat.name = name.and_then(|name| Name::new(&name)).unwrap_or(Name::NONE);
         beat.state = NodeState::from_raw(state).unwrap();
         (
             beat.flags,
@@ -162,6 +271,7 @@ fn beats() -> impl Strategy<Value = Beat> {
             beat.deadtime_us,
             beat.votes_version,
         ) = rest;
+        beat.flags &= FLAGS_MASK;
         beat.keepalive_us = 10_000;
         for (peer, (incarnation, seq, table)) in acks.into_iter().filter(|(peer, _)| *peer != sender) {
             beat.acked.insert(node(peer));
@@ -180,7 +290,33 @@ proptest! {
     #[test]
     fn what_is_written_is_read(beat in beats(), link in 0..8u8) {
         let bytes = frame(&beat, link);
-        prop_assert_eq!(decode(&bytes[..bytes.len() - TAG_LEN]), Ok(beat));
+        let read = decode(&bytes[..bytes.len() - TAG_LEN]).unwrap();
+        let mut expected = beat.clone();
+        if read.name == Name::NONE {
+            expected.name = Name::NONE;
+        }
+        if read.echo.is_none() {
+            expected.echo = None;
+        }
+        prop_assert_eq!(&read, &expected);
+        // Nothing was left out that there was room for.
+        prop_assert!(bytes.len() + DELAY_LEN * MAX_NODES + 2 * 64 > FRAME_MAX || expected == beat);
+    }
+
+    #[test]
+    fn what_userspace_reads_the_kernel_lets_through(
+        beat in beats(),
+        damage in proptest::collection::vec((HEADER_LEN..BODY_MAX, any::<u8>()), 0..8),
+    ) {
+        let mut bytes = frame(&beat, 0);
+        let end = bytes.len() - TAG_LEN;
+        for (place, value) in damage {
+            bytes[HEADER_LEN + (place - HEADER_LEN) % (end - HEADER_LEN)] = value;
+        }
+        let inspected = crate::sections::inspect(crate::frame::SliceFrame(&bytes), 3);
+        if decode(&bytes[..end]).is_ok() {
+            prop_assert!(inspected.is_ok());
+        }
     }
 
     #[test]
