@@ -100,7 +100,7 @@ pub fn run(settings: Settings) -> Result<(), RunError> {
     let mut requests = Requests::open().map_err(descriptor("the socket for addresses"))?;
     leftovers::remove(&settings, &mut requests);
     // Only now: until here a gate that is not ours may have been all that stood between a leftover and its rival.
-    let keeper = network.keeper;
+    let (keeper, _programs) = (network.keeper, network.programs);
     if network.kernel.is_some() {
         keeper.tidy()
     } else {
@@ -162,6 +162,12 @@ fn descriptor(what: &'static str) -> impl Fn(Errno) -> RunError {
     move |errno| RunError::Descriptor { what, source: errno.into() }
 }
 
+/// A group moves for connectivity only when the difference lasts: 5 s, or twice what a ping group takes to be noticed.
+fn reach_dampening(settings: &Settings) -> Duration {
+    let longest = settings.pings.iter().map(|ping| ping.deadtime).max().unwrap_or_default();
+    Duration::from_secs(5).max(longest.saturating_mul(2))
+}
+
 /// What the core must know, ids instead of names.
 fn core_config(settings: &Settings, incarnation: u64, gate: config::GateKind) -> Config {
     let wall_ms = clock::wall_ns() / 1_000_000;
@@ -173,14 +179,16 @@ fn core_config(settings: &Settings, incarnation: u64, gate: config::GateKind) ->
     };
     Config {
         me: settings.me,
+        name: agent_common::Name::new(settings.node_name(settings.me)).unwrap_or(agent_common::Name::NONE),
         incarnation,
         wall_ms_at_zero: wall_ms.saturating_sub(clock::now().0 / 1_000_000),
         seed: incarnation ^ u64::from(settings.me.raw()),
         timing: settings.timing,
-        nodes: settings.nodes.iter().map(|node| config::NodeConfig { witness: node.witness }).collect(),
+        nodes: settings.nodes.iter().map(|node| config::NodeConfig { witness: node.witness, vote: true }).collect(),
         links: settings.links.iter().map(link).collect(),
         quorum: settings.quorum,
         groups: settings.groups.iter().zip(GroupId::all()).map(|(settings, _)| group(settings)).collect(),
+        reach_dampening: reach_dampening(settings),
         start: config::Start::Fresh,
         gate,
         mutated: config::Mutated::default(),

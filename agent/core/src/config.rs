@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use agent_common::{LinkId, NodeId};
+use agent_common::{LinkId, Name, NodeId};
 
 pub use crate::carried::{Carried, CarriedGroup, CarriedPeer, CarriedPromise, CarriedSent};
 pub use crate::mutation::{Mutated, Mutation};
@@ -14,6 +14,8 @@ pub use crate::mutation::{Mutated, Mutation};
 pub struct Config {
     /// This node.
     pub me: NodeId,
+    /// Its name, said now and then, so that others can learn who joins; [`Name::NONE`] to say none.
+    pub name: Name,
     /// This life of this node: above every earlier one.
     pub incarnation: u64,
     /// Milliseconds since 1970 at [`crate::Instant::ZERO`]; epochs start from it.
@@ -30,6 +32,9 @@ pub struct Config {
     pub quorum: Quorum,
     /// By group id; 0 to 64.
     pub groups: Vec<GroupConfig>,
+    /// How long another must reach fewer ping groups before a group moves away from it, and the least time between two such
+    /// moves of one group.
+    pub reach_dampening: Duration,
     /// What this node remembers.
     pub start: Start,
     /// What shuts the addresses when a lease ends.
@@ -70,10 +75,19 @@ pub struct Timing {
 }
 
 /// One node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NodeConfig {
     /// Votes, never serves.
     pub witness: bool,
+    /// Whether it has a vote. One that joined without being listed has none, and never serves: it hears and is heard.
+    pub vote: bool,
+}
+
+impl Default for NodeConfig {
+    /// Votes and may serve.
+    fn default() -> Self {
+        Self { witness: false, vote: true }
+    }
 }
 
 /// One link.

@@ -69,6 +69,7 @@ pub(crate) fn test_config(nodes: u8) -> Config {
     let keepalive = Duration::from_millis(10);
     Config {
         me: id(0),
+        name: agent_common::Name::NONE,
         incarnation: 100,
         wall_ms_at_zero: 1_700_000_000_000,
         seed: 1,
@@ -86,6 +87,7 @@ pub(crate) fn test_config(nodes: u8) -> Config {
             auto_failback: false,
             resources: 1,
         }],
+        reach_dampening: Duration::from_secs(5),
         start: config::Start::Fresh,
         gate: config::GateKind::Kernel,
         mutated: config::Mutated::default(),

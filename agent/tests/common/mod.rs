@@ -73,6 +73,7 @@ fn settings(me: u8, port: u16) -> Settings {
         }],
         pings: Vec::new(),
         tie_break_ping: None,
+        reachtime: Duration::from_secs(5),
         autojoin: Autojoin::None,
         key_file: "unused".into(),
         control_socket: "unused".into(),
@@ -95,6 +96,7 @@ fn settings(me: u8, port: u16) -> Settings {
 fn core_config(settings: &Settings, incarnation: u64) -> Config {
     Config {
         me: settings.me,
+        name: agent_common::Name::NONE,
         incarnation,
         wall_ms_at_zero: clock::wall_ns() / 1_000_000,
         seed: 1,
@@ -115,6 +117,7 @@ fn core_config(settings: &Settings, incarnation: u64) -> Config {
                 resources: u8::try_from(group.addresses.len()).unwrap(),
             })
             .collect(),
+        reach_dampening: Duration::from_secs(5),
         start: agent_core::config::Start::Fresh,
         gate: agent_core::config::GateKind::Userspace,
         mutated: agent_core::config::Mutated::default(),

@@ -3,7 +3,7 @@
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-use agent_common::{Ack, Claim, LinkId, NodeId, NodeState};
+use agent_common::{Ack, Claim, LinkId, Name, NodeId, NodeState};
 use agent_core::config::{
     GateKind, GroupConfig, LinkConfig, Mutated, NodeConfig, Policy, Quorum, Start, Timing,
 };
@@ -205,6 +205,7 @@ fn config(nodes: u8) -> Result<Config> {
     let prefer = |group| (0..nodes).map(|place| id((first(group) + place) % nodes)).collect();
     Ok(Config {
         me: id(0),
+        name: Name::NONE,
         incarnation: 100,
         wall_ms_at_zero: 1_700_000_000_000,
         seed: 1,
@@ -220,6 +221,7 @@ fn config(nodes: u8) -> Result<Config> {
         groups: (0..GROUPS)
             .map(|group| GroupConfig { prefer: prefer(group), auto_failback: false, resources: 1 })
             .collect(),
+        reach_dampening: Duration::from_secs(5),
         start: Start::Fresh,
         gate: GateKind::Kernel,
         mutated: Mutated::default(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use agent_common::{LinkId, NodeId};
+use agent_common::{LinkId, Name, NodeId};
 use agent_core::Config;
 use agent_core::config::{
     GateKind, GroupConfig, LinkConfig, Mutated, NodeConfig, Policy, Quorum, Start, TieBreak, Timing,
@@ -179,17 +179,19 @@ impl Plan {
         });
         Config {
             me: NodeId::new(node).unwrap_or(NodeId::FIRST),
+            name: Name::NONE,
             incarnation: 0,
             wall_ms_at_zero: 0,
             seed: u64::from(node),
             timing: self.timing,
-            nodes: (0..votes.listed).map(|node| NodeConfig { witness: !owners(&node) }).collect(),
+            nodes: (0..votes.listed).map(|node| NodeConfig { witness: !owners(&node), vote: true }).collect(),
             links: LinkId::all()
                 .take(usize::from(self.links))
                 .map(|id| LinkConfig { id, keepalive })
                 .collect(),
             quorum: Quorum { policy: self.policy, number: votes.number, change: votes.change },
             groups: groups.collect(),
+            reach_dampening: 5 * self.timing.deadtime,
             start: Start::Fresh,
             gate: GateKind::Kernel,
             mutated: Mutated::default(),

@@ -8,7 +8,7 @@ use agent_common::ids::{MAX_LINKS, MAX_NODES};
 use agent_common::maps::{ClusterConfig, KeyState, PeerSlot};
 use agent_common::window::{PeerWindow, Slots, Windows};
 use agent_common::wire::{FRAME_MAX, cluster_id, decode, encode};
-use agent_common::{Accepted, Beat, KeyId, Keys, LinkId, NodeId, Reject, receive};
+use agent_common::{Accepted, Beat, KeyId, Keys, LinkId, Name, NodeId, Reject, receive};
 use agent_core::config::{
     GateKind, GroupConfig, LinkConfig, Mutated, NodeConfig, Policy, Quorum, Start, Timing,
 };
@@ -59,6 +59,7 @@ impl Setup {
         };
         Config {
             me,
+            name: Name::NONE,
             incarnation,
             wall_ms_at_zero: 1_700_000_000_000,
             seed: 1,
@@ -67,6 +68,7 @@ impl Setup {
             links: links.map(|id| LinkConfig { id, keepalive }).collect(),
             quorum: Quorum { policy: self.policy, number: 0, change: None },
             groups: vec![group; usize::from(self.groups)],
+            reach_dampening: Duration::from_secs(5),
             start: Start::Fresh,
             gate: GateKind::Userspace,
             mutated: Mutated::default(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use agent_common::{LinkId, NodeId};
+use agent_common::{LinkId, Name, NodeId};
 use agent_core::Config;
 use agent_core::config::{
     GateKind, GroupConfig, LinkConfig, Mutated, NodeConfig, Policy, Quorum, Start, Timing,
@@ -20,6 +20,7 @@ pub(crate) fn config(nodes: u8, groups: u8, resources: u8, auto_failback: bool) 
     let link = |raw| LinkConfig { id: LinkId::new(raw).unwrap(), keepalive };
     Config {
         me: id(0),
+        name: Name::NONE,
         incarnation: 100,
         wall_ms_at_zero: 1_700_000_000_000,
         seed: 1,
@@ -39,6 +40,7 @@ pub(crate) fn config(nodes: u8, groups: u8, resources: u8, auto_failback: bool) 
                 resources,
             })
             .collect(),
+        reach_dampening: Duration::from_secs(5),
         start: Start::Fresh,
         gate: GateKind::Kernel,
         mutated: Mutated::default(),
