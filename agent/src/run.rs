@@ -184,7 +184,11 @@ fn core_config(settings: &Settings, incarnation: u64, gate: config::GateKind) ->
         wall_ms_at_zero: wall_ms.saturating_sub(clock::now().0 / 1_000_000),
         seed: incarnation ^ u64::from(settings.me.raw()),
         timing: settings.timing,
-        nodes: settings.nodes.iter().map(|node| config::NodeConfig { witness: node.witness, vote: true }).collect(),
+        nodes: settings
+            .nodes
+            .iter()
+            .map(|node| config::NodeConfig { witness: node.witness, vote: true })
+            .collect(),
         links: settings.links.iter().map(link).collect(),
         quorum: settings.quorum,
         groups: settings.groups.iter().zip(GroupId::all()).map(|(settings, _)| group(settings)).collect(),
