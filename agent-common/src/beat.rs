@@ -45,6 +45,7 @@ pub struct Ack {
 
 /// One row of a node's table: what it claims or votes for one group.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Claim {
     /// (milliseconds since 1970 or highest seen + 1) << 8 | node id; 0 for none.
     pub epoch: u64,

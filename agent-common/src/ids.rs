@@ -12,6 +12,8 @@ macro_rules! small_id {
     ($(#[$doc:meta])* $name:ident, $max:expr) => {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+        #[cfg_attr(feature = "serde", serde(try_from = "u8", into = "u8"))]
         #[repr(transparent)]
         pub struct $name(u8);
 
@@ -40,6 +42,22 @@ macro_rules! small_id {
             /// All ids in order.
             pub fn all() -> impl Iterator<Item = Self> {
                 (0..$max as u8).map(Self)
+            }
+        }
+
+        #[cfg(feature = "serde")]
+        impl From<$name> for u8 {
+            fn from(id: $name) -> Self {
+                id.0
+            }
+        }
+
+        #[cfg(feature = "serde")]
+        impl TryFrom<u8> for $name {
+            type Error = &'static str;
+
+            fn try_from(raw: u8) -> Result<Self, Self::Error> {
+                Self::new(raw).ok_or(concat!(stringify!($name), " out of range"))
             }
         }
     };

@@ -10,6 +10,7 @@ use crate::time::Instant;
 /// Everything of a node that outlives its process. A shell that reads it back incompletely, in another boot, or after any
 /// further heartbeat was sent, starts [`crate::config::Start::Fresh`] with a higher incarnation.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Carried {
     /// The incarnation that goes on.
     pub incarnation: u64,
@@ -33,6 +34,7 @@ pub struct Carried {
 
 /// A heartbeat that was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct CarriedSent {
     /// Its number.
     pub seq: u64,
@@ -44,6 +46,7 @@ pub struct CarriedSent {
 
 /// One group.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct CarriedGroup {
     /// This node's vote, the row of its table.
     pub vote: Claim,
@@ -61,6 +64,7 @@ pub struct CarriedGroup {
 
 /// A promise that this node was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct CarriedPromise {
     /// By whom.
     pub voter: NodeId,
@@ -70,6 +74,7 @@ pub struct CarriedPromise {
 
 /// What is known of a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct CarriedPeer {
     /// Who.
     pub node: NodeId,
