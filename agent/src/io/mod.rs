@@ -8,6 +8,7 @@ pub mod foreign;
 pub mod interface;
 pub mod merge;
 pub mod paths;
+pub mod programs;
 pub mod receiver;
 pub mod slots;
 pub mod sockopt;

@@ -5,20 +5,19 @@
 //! none they end with it, and the gate is userspace's.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 use agent_common::ids::{MAX_NODES, NodeSet};
-use agent_common::maps::{ClusterConfig, KeyState, LinkConfig, LinkTable, PeerSlot, name};
+use agent_common::maps::{ClusterConfig, KeyState, PeerSlot, name};
 use aya::maps::{Array, Map, MapData, MapError, PerCpuArray, RingBuf};
-use aya::programs::{ProgramError, Xdp};
+use aya::programs::ProgramError;
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use nix::errno::Errno;
 
 use super::counters::KernelMaps;
 use super::paths::Arrival;
+use super::programs::{self, Programs};
 use super::slots::MappedSlots;
 use crate::bridge::{KernelView, Keyring};
-use crate::gate::ingress::{self, Carried};
 use crate::gate::keeper::{GateError, Keeper};
 use crate::gate::{Device, Gates};
 use crate::settings::{ReceiveMode, Settings, XdpSetting};
@@ -54,23 +53,29 @@ pub enum LoadError {
     NowhereAttached,
 }
 
-/// A loaded and attached program.
+/// What the rt thread needs of a loaded object.
 pub struct Kernel {
-    /// Holds the program and its attachments.
-    ebpf: Ebpf,
     /// The peers' slots.
     pub slots: MappedSlots,
     /// News.
     pub news: RingBuf<MapData>,
     config: Array<MapData, ClusterConfig>,
-    links: Array<MapData, LinkTable>,
     cluster: ClusterConfig,
+}
+
+/// An object, its maps given to those who need them.
+struct Loaded {
+    kernel: Kernel,
+    programs: Programs,
+    view: KernelMaps,
 }
 
 /// What attaching came to.
 pub struct Attached {
-    /// The program, if any interface carries it.
+    /// The rt thread's part, if any interface carries the program.
     pub kernel: Result<Kernel, LoadError>,
+    /// The programs themselves, if any interface carries one.
+    pub programs: Option<Programs>,
     /// The control thread's view, if any interface carries it.
     pub view: Option<KernelMaps>,
     /// By interface.
@@ -106,10 +111,11 @@ pub fn attach(
     let mut modes: BTreeMap<String, ReceiveMode> =
         arrivals.iter().map(|arrival| (arrival.interface.clone(), ReceiveMode::Socket)).collect();
     let mut remarks = Vec::new();
-    let loaded = load(settings, cluster, keyring, keeper).and_then(|(mut kernel, view)| {
-        kernel.serve(arrivals)?;
-        keeper.shut_in(&mut kernel.ebpf, settings);
-        let carried = kernel.attach(settings.runtime.xdp, arrivals, keeper, &mut remarks);
+    let loaded = load(settings, cluster, keyring, keeper).and_then(|mut loaded| {
+        let programs = &mut loaded.programs;
+        programs.serve(arrivals)?;
+        keeper.shut_in(&mut programs.ebpf, settings);
+        let carried = programs.attach_all(settings.runtime.xdp, arrivals, keeper, &mut remarks);
         for (device, carried) in &carried {
             modes.entry(device.name.clone()).and_modify(|mode| *mode = carried.mode);
         }
@@ -121,17 +127,20 @@ pub fn attach(
         if carried.is_empty() {
             return Err(LoadError::NowhereAttached);
         }
-        kernel.serve(&served)?;
+        programs.serve(&served)?;
         let outlives = |device: &Device| carried.iter().any(|(on, how)| on == device && how.outlives);
-        let gate = keeper.complete(&mut kernel.ebpf, settings, outlives);
-        Ok((kernel, view, gate))
+        let gate = keeper.complete(&mut programs.ebpf, settings, outlives);
+        Ok((loaded, gate))
     });
     remarks.extend(keeper.remarks());
     match loaded {
-        Ok((kernel, view, gate)) => Attached { kernel: Ok(kernel), view: Some(view), modes, gate, remarks },
+        Ok((Loaded { kernel, programs, view }, gate)) => {
+            let (programs, view) = (Some(programs), Some(view));
+            Attached { kernel: Ok(kernel), programs, view, modes, gate, remarks }
+        }
         Err(error) => {
             let gate = keeper.give_up();
-            Attached { kernel: Err(error), view: None, modes, gate, remarks }
+            Attached { kernel: Err(error), programs: None, view: None, modes, gate, remarks }
         }
     }
 }
@@ -141,7 +150,7 @@ fn load(
     cluster: ClusterConfig,
     keyring: &Keyring,
     keeper: &mut Keeper,
-) -> Result<(Kernel, KernelMaps), LoadError> {
+) -> Result<Loaded, LoadError> {
     if settings.runtime.xdp == XdpSetting::Off {
         return Err(LoadError::Off);
     }
@@ -158,7 +167,7 @@ fn load(
         }
     })?;
     // Before the maps are taken: the program refers to them by descriptors that `ebpf` still holds.
-    program(&mut ebpf)?.load().map_err(LoadError::Program)?;
+    programs::xdp(&mut ebpf)?.load().map_err(LoadError::Program)?;
     let keys: Array<MapData, KeyState> = take(&mut ebpf, name::KEYS)?;
     let counters: PerCpuArray<MapData, u64> = take(&mut ebpf, name::COUNTERS)?;
     let drops: PerCpuArray<MapData, u64> = take(&mut ebpf, name::GATE_DROPS)?;
@@ -168,9 +177,9 @@ fn load(
     let news: RingBuf<MapData> = take(&mut ebpf, name::NEWS)?;
     let config = take(&mut ebpf, name::CONFIG)?;
     let links = take(&mut ebpf, name::LINKS)?;
-    let mut kernel = Kernel { ebpf, slots, news, config, links, cluster };
+    let mut kernel = Kernel { slots, news, config, cluster };
     kernel.set_incarnation(cluster.incarnation)?;
-    Ok((kernel, view))
+    Ok(Loaded { kernel, programs: Programs::new(ebpf, links), view })
 }
 
 impl Kernel {
@@ -182,50 +191,6 @@ impl Kernel {
         self.cluster.incarnation = incarnation;
         self.config.set(0, self.cluster, 0).map_err(|error| LoadError::Map(name::CONFIG, error))
     }
-
-    /// The program serves these links and no others.
-    fn serve(&mut self, arrivals: &[Arrival]) -> Result<(), LoadError> {
-        let mut table = LinkTable::default();
-        for arrival in arrivals {
-            if let Some(link) = table.links.get_mut(arrival.link.index()) {
-                *link = link_config(arrival);
-            }
-        }
-        self.links.set(0, table, 0).map_err(|error| LoadError::Map(name::LINKS, error))
-    }
-
-    /// Attaches the program wherever it is needed; what did not work goes to `remarks`.
-    fn attach(
-        &mut self,
-        wanted: XdpSetting,
-        arrivals: &[Arrival],
-        keeper: &mut Keeper,
-        remarks: &mut Vec<String>,
-    ) -> Vec<(Device, Carried)> {
-        let mut devices = keeper.devices().to_vec();
-        for Arrival { interface, index, .. } in arrivals {
-            if !devices.iter().any(|device| device.index == *index) {
-                devices.push(Device { name: interface.clone(), index: *index });
-            }
-        }
-        let program = match program(&mut self.ebpf) {
-            Ok(program) => program,
-            Err(error) => {
-                remarks.push(error.to_string());
-                return Vec::new();
-            }
-        };
-        let attach = |device: Device| {
-            let carried = ingress::attach(program, &device, wanted, keeper.pins(), remarks)?;
-            Some((device, carried))
-        };
-        devices.into_iter().filter_map(attach).collect()
-    }
-}
-
-fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, LoadError> {
-    let program = ebpf.program_mut(ingress::PROGRAM).ok_or(LoadError::Program(ProgramError::NotLoaded))?;
-    program.try_into().map_err(LoadError::Program)
 }
 
 fn take<M: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, LoadError> {
@@ -245,14 +210,6 @@ fn map_slots(ebpf: &mut Ebpf) -> Result<MappedSlots, LoadError> {
     MappedSlots::new(data.fd()).map_err(LoadError::Mapping)
 }
 
-fn link_config(arrival: &Arrival) -> LinkConfig {
-    let destination = match arrival.destination {
-        IpAddr::V4(v4) => v4.to_ipv6_mapped(),
-        IpAddr::V6(v6) => v6,
-    };
-    LinkConfig { ifindex: arrival.index, port: u32::from(arrival.port), destination: destination.octets() }
-}
-
 fn errno_of_load(error: &EbpfError) -> Option<Errno> {
     let raw = if let EbpfError::MapError(MapError::CreateError { io_error, .. }) = error {
         io_error.raw_os_error()
@@ -262,24 +219,4 @@ fn errno_of_load(error: &EbpfError) -> Option<Errno> {
         None
     };
     raw.map(Errno::from_raw)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::net::IpAddr;
-
-    use agent_common::LinkId;
-
-    use super::{Arrival, link_config};
-
-    #[test]
-    fn ipv4_destinations_are_mapped() {
-        let address: IpAddr = "10.0.0.1".parse().expect("an address");
-        let link = LinkId::new(0).expect("in range");
-        let arrival =
-            Arrival { link, interface: "eth0".to_owned(), index: 3, port: 694, destination: address };
-        let config = link_config(&arrival);
-        assert_eq!((config.ifindex, config.port), (3, 694));
-        assert_eq!(config.destination, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, 0, 1]);
-    }
 }

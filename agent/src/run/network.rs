@@ -16,6 +16,7 @@ use crate::gate::keeper::Keeper;
 use crate::io::counters::NoKernel;
 use crate::io::interface::{self, Interface};
 use crate::io::paths::{Arrival, Paths};
+use crate::io::programs::Programs;
 use crate::io::receiver::Receiver;
 use crate::io::xdp::{self, Attached, Kernel, LoadError, cluster_config};
 use crate::settings::{ReceiveMode, Settings};
@@ -60,6 +61,7 @@ fn warn_if_absent(arrival: &Arrival, interface: Option<&Interface>, settings: &S
 /// The links as they work in fact.
 pub(super) struct Network {
     pub(super) kernel: Option<Kernel>,
+    pub(super) programs: Option<Programs>,
     pub(super) view: Box<dyn KernelView>,
     pub(super) modes: BTreeMap<String, ReceiveMode>,
     pub(super) receiver: Receiver,
@@ -82,7 +84,7 @@ pub(super) fn bring_up(
     let cluster = cluster_config(settings, incarnation);
     // Shuts what gates there are; nothing has been said yet.
     let mut keeper = Keeper::open(settings);
-    let Attached { kernel, view, modes, gate, remarks } =
+    let Attached { kernel, programs, view, modes, gate, remarks } =
         xdp::attach(settings, cluster, keyring, &arrivals, &mut keeper);
     remarks.iter().for_each(|remark| warn!("{remark}"));
     let kernel = match kernel {
@@ -124,5 +126,5 @@ pub(super) fn bring_up(
         Some(view) => Box::new(view),
         None => Box::new(NoKernel),
     };
-    Ok(Network { kernel, view, modes, receiver, paths, keeper, gates, gate })
+    Ok(Network { kernel, programs, view, modes, receiver, paths, keeper, gates, gate })
 }
