@@ -162,12 +162,6 @@ fn descriptor(what: &'static str) -> impl Fn(Errno) -> RunError {
     move |errno| RunError::Descriptor { what, source: errno.into() }
 }
 
-/// A group moves for connectivity only when the difference lasts: 5 s, or twice what a ping group takes to be noticed.
-fn reach_dampening(settings: &Settings) -> Duration {
-    let longest = settings.pings.iter().map(|ping| ping.deadtime).max().unwrap_or_default();
-    Duration::from_secs(5).max(longest.saturating_mul(2))
-}
-
 /// What the core must know, ids instead of names.
 fn core_config(settings: &Settings, incarnation: u64, gate: config::GateKind) -> Config {
     let wall_ms = clock::wall_ns() / 1_000_000;
@@ -192,7 +186,7 @@ fn core_config(settings: &Settings, incarnation: u64, gate: config::GateKind) ->
         links: settings.links.iter().map(link).collect(),
         quorum: settings.quorum,
         groups: settings.groups.iter().zip(GroupId::all()).map(|(settings, _)| group(settings)).collect(),
-        reach_dampening: reach_dampening(settings),
+        reach_dampening: settings.reachtime,
         start: config::Start::Fresh,
         gate,
         mutated: config::Mutated::default(),

@@ -34,6 +34,8 @@ pub struct Settings {
     pub pings: Vec<PingSettings>,
     /// The ping group that breaks the tie of two nodes: its place in [`Settings::pings`].
     pub tie_break_ping: Option<usize>,
+    /// How long a node must reach more ping groups than a group's holder before the group moves to it.
+    pub reachtime: Duration,
     /// Which nodes may join that the file does not list.
     pub autojoin: Autojoin,
     /// Where the keys are.
@@ -249,12 +251,33 @@ pub const PINGS_MAX: usize = 15;
 pub struct PingSettings {
     /// Its name.
     pub name: String,
-    /// The hosts.
-    pub targets: Vec<IpAddr>,
+    /// The hosts, at most [`PING_TARGETS_MAX`].
+    pub targets: Vec<PingTarget>,
     /// Between two requests to one target.
     pub interval: Duration,
     /// No answer for longer: the group is not reached.
     pub deadtime: Duration,
+}
+
+/// Most hosts of one ping group.
+pub const PING_TARGETS_MAX: usize = 16;
+
+/// A host that is pinged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PingTarget {
+    /// Its address.
+    pub address: IpAddr,
+    /// Where a link-local address is; none for others.
+    pub interface: Option<String>,
+}
+
+impl std::fmt::Display for PingTarget {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.interface {
+            Some(interface) => write!(out, "{}%{interface}", self.address),
+            None => write!(out, "{}", self.address),
+        }
+    }
 }
 
 /// Which nodes may join that the file does not list. None of them gets a vote.

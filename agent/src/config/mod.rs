@@ -4,6 +4,7 @@
 mod cluster;
 mod groups;
 mod links;
+mod ping;
 mod quorum;
 pub(crate) mod report;
 mod runtime;
@@ -18,6 +19,7 @@ use toml::de::DeTable;
 use crate::settings::{Autojoin, Settings};
 
 pub use cluster::KEY_FILE;
+use quorum::Decided;
 use report::Findings;
 pub use report::{ConfigErrors, FINDINGS_MAX, Finding, Invalid, Look, Warning};
 use section::Section;
@@ -26,8 +28,10 @@ pub use value::show_duration;
 /// Largest file that is read.
 pub const FILE_MAX: u64 = 1024 * 1024;
 
-const SECTIONS: &[&str] =
-    &["cluster", "timing", "node", "quorum", "link", "group", "control", "metrics", "watchdog", "runtime"];
+const SECTIONS: &[&str] = &[
+    "cluster", "timing", "node", "quorum", "link", "group", "ping", "control", "metrics", "watchdog",
+    "runtime",
+];
 
 /// Reads the file for the host that this runs on.
 ///
@@ -72,16 +76,23 @@ fn read(name: &str, root: &Section<'_>, hostname: &str, findings: &mut Findings<
     let base = Path::new(name).parent().unwrap_or(Path::new(""));
     let nodes = cluster::nodes(root, findings);
     let cluster = cluster::cluster(root, &nodes, hostname, base, findings);
-    let timing = timing::timing(root, findings);
+    let (timing, reachtime) = timing::timing(root, findings);
     let quorum = quorum::quorum(root, &nodes, findings);
     let links = links::links(root, &nodes, timing.keepalive, findings);
     let groups = groups::groups(root, &nodes, &links, findings);
+    let (decided, rule) = match quorum {
+        Some(Decided { quorum, vote_change, ping }) => (Some((quorum, vote_change)), ping),
+        None => (None, None),
+    };
+    let around = ping::Around { links: &links, groups: &groups, timing };
+    let pings = ping::pings(root, &around, rule, findings);
+    let reachtime = ping::reachtime(reachtime, &pings.settings, findings);
     let control_socket = runtime::control(root, base, findings);
     let metrics_listen = runtime::metrics(root, findings);
     let watchdog = runtime::watchdog(root, base, findings);
     let runtime = runtime::runtime(root, base, findings);
     let cluster = cluster?;
-    let (quorum, vote_change) = quorum?;
+    let (quorum, vote_change) = decided?;
     Some(Settings {
         cluster_id: cluster_id(&cluster.name),
         cluster: cluster.name,
@@ -92,8 +103,9 @@ fn read(name: &str, root: &Section<'_>, hostname: &str, findings: &mut Findings<
         vote_change,
         links: links.into_iter().map(|link| link.value).collect(),
         groups,
-        pings: Vec::new(),
-        tie_break_ping: None,
+        pings: pings.settings,
+        tie_break_ping: pings.tie_break,
+        reachtime,
         autojoin: Autojoin::None,
         key_file: cluster.key_file,
         control_socket,

@@ -16,17 +16,29 @@ enum PolicyWord {
     TwoNode,
 }
 
+/// What `[quorum]` says.
+pub(super) struct Decided {
+    pub(super) quorum: Quorum,
+    pub(super) vote_change: Option<VoteChange>,
+    /// What is to be found among the ping groups.
+    pub(super) ping: Option<PingRule>,
+}
+
+/// A ping group breaks the tie.
+pub(super) struct PingRule {
+    /// Which one, if that is said.
+    pub(super) name: Option<At<String>>,
+    /// Where `tie_break` stands.
+    pub(super) span: Range<usize>,
+}
+
 /// The policy and the last change of the votes.
-pub(super) fn quorum(
-    root: &Section<'_>,
-    nodes: &Nodes,
-    findings: &mut Findings<'_>,
-) -> Option<(Quorum, Option<VoteChange>)> {
-    let keys = ["policy", "tie_break", "number", "change"];
+pub(super) fn quorum(root: &Section<'_>, nodes: &Nodes, findings: &mut Findings<'_>) -> Option<Decided> {
+    let keys = ["policy", "tie_break", "ping", "number", "change"];
     let Some(section) = root.table("quorum", "[quorum]", &keys, findings) else {
         warn_majority(nodes, nodes.span.clone(), findings);
-        return (!root.has("quorum"))
-            .then_some((Quorum { policy: Policy::Majority, number: 0, change: None }, None));
+        let quorum = Quorum { policy: Policy::Majority, number: 0, change: None };
+        return (!root.has("quorum")).then_some(Decided { quorum, vote_change: None, ping: None });
     };
     let words = [("majority", PolicyWord::Majority), ("two-node", PolicyWord::TwoNode)];
     let policy = section.choice("policy", &words, findings);
@@ -35,6 +47,7 @@ pub(super) fn quorum(
         &[("fence", TieBreak::Fence), ("ping", TieBreak::Ping), ("always", TieBreak::Always)],
         findings,
     );
+    let ping = ping_rule(&section, tie_break.as_ref(), findings);
     let number = section.integer("number", 0..=u64::from(u16::MAX), findings);
     let number = number.and_then(|at| u16::try_from(at.value).ok()).unwrap_or(0);
     let change = change(&section, nodes, number, findings);
@@ -62,7 +75,28 @@ pub(super) fn quorum(
         // It is not listed any more: the first id beyond the list stands for it.
         VoteChange::Removed(_) => NodeId::all().nth(nodes.count()).map(config::VoteChange::Removed),
     });
-    Some((Quorum { policy, number, change: in_core }, change))
+    Some(Decided { quorum: Quorum { policy, number, change: in_core }, vote_change: change, ping })
+}
+
+fn ping_rule(
+    section: &Section<'_>,
+    tie_break: Option<&At<TieBreak>>,
+    findings: &mut Findings<'_>,
+) -> Option<PingRule> {
+    let name = section.string("ping", "gateway", findings);
+    match tie_break {
+        Some(At { value: TieBreak::Ping, span }) => {
+            let name = name.map(|name| At::new(name.value.to_owned(), name.span));
+            Some(PingRule { name, span: span.clone() })
+        }
+        Some(At { value: TieBreak::Fence | TieBreak::Always, .. }) | None => {
+            if let Some(name) = name.filter(|_| tie_break.is_some() || !section.has("tie_break")) {
+                let message = "`ping` in [quorum] says which ping group breaks the tie, and none does";
+                findings.error(name.span, message, "remove it, or write tie_break = \"ping\"");
+            }
+            None
+        }
+    }
 }
 
 fn two_node(

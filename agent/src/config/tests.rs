@@ -104,8 +104,10 @@ fn the_host_name_chooses_the_node() {
 
 #[test]
 fn every_key_is_read() {
-    let text = with("tie_break = \"always\"", "tie_break = \"ping\"\nnumber = 3\nchange = \"-gamma\"")
-        + "[timing]\nkeepalive = 0.02\ndeadtime = \"100ms\"\nwarntime = \"60ms\"\ninitdead = 3\n\
+    let text = with(
+        "tie_break = \"always\"",
+        "tie_break = \"ping\"\nping = \"router\"\nnumber = 3\nchange = \"-gamma\"",
+    ) + "[timing]\nkeepalive = 0.02\nreachtime = \"9s\"\ndeadtime = \"100ms\"\nwarntime = \"60ms\"\ninitdead = 3\n\
            [control]\nsocket = \"other.sock\"\n[metrics]\nlisten = \"[::1]:9000\"\n\
            [runtime]\nrealtime = false\nscheduling = \"fifo\"\npriority = 70\ncpus = [1, 3]\nstate_dir = \"/s\"\n\
            bpffs = \"/b\"\nxdp = \"generic\"\ngeneration = \"time\"\nannounce_refresh = \"5s\"\n\
@@ -113,8 +115,13 @@ fn every_key_is_read() {
            [[link]]\ntype = \"bcast\"\ninterface = \"eth1\"\n\
            [[link]]\ntype = \"ucast\"\ninterface = \"eth0\"\npeers = { alpha = \"fe80::1\", beta = \"fe80::2\" }\n\
            [[group]]\nname = \"db\"\nauto_failback = true\n\
-           [[group.resource]]\naddress = \"fd00::100\"\ninterface = \"eth1\"\n";
+           [[group.resource]]\naddress = \"fd00::100\"\ninterface = \"eth1\"\n\
+           [[ping]]\nname = \"router\"\ntargets = [\"10.0.0.254\"]\ninterval = \"20ms\"\ndeadtime = \"2s\"\n";
     let settings = good(&text);
+    assert_eq!(settings.reachtime, Duration::from_secs(9));
+    assert_eq!(settings.tie_break_ping, Some(0));
+    assert_eq!(settings.pings[0].interval, Duration::from_millis(20));
+    assert_eq!(settings.pings[0].deadtime, Duration::from_secs(2));
     assert_eq!(settings.timing.keepalive, Duration::from_millis(20));
     assert_eq!(settings.timing.warntime, Duration::from_millis(60));
     assert_eq!(settings.timing.initdead, Duration::from_secs(3));
@@ -200,7 +207,7 @@ fn one_mistake_gives_one_error() {
             "name = \"web\"",
             "there twice",
         ),
-        (appended("[ping]\n"), "[ping]", "no key `ping`"),
+        (appended("[pings]\n"), "[pings]", "no key `pings`"),
     ] {
         // Duplicates are found at the second place.
         if words == "there twice" {
@@ -243,7 +250,8 @@ fn doubtful_things_are_warned_of() {
     let no_quorum = TWO.replace("policy = \"two-node\"\n", "").replace("tie_break = \"always\"", "");
     one_warning(&no_quorum, "the other cannot take over");
     one_warning(TWO, "tie_break \"always\"");
-    one_warning(&with("\"always\"", "\"ping\""), "tie_break \"ping\"");
+    let pings = "[[ping]]\nname = \"gateway\"\ntargets = [\"10.0.0.254\"]\n";
+    one_warning(&(with("\"always\"", "\"ping\"") + pings), "tie_break \"ping\"");
     one_warning(&with("\"always\"", "\"fence\""), "tie_break \"fence\"");
     one_warning(&appended("[timing]\ndeadtime = \"25ms\""), "less than three times");
     one_warning(&appended("[timing]\nwarntime = \"10ms\""), "warns all the time");

@@ -13,16 +13,19 @@ const KEEPALIVE: Duration = Duration::from_millis(10);
 const KEEPALIVE_BOUNDS: RangeInclusive<Duration> = Duration::from_micros(500)..=Duration::from_secs(60);
 const DEADTIME_BOUNDS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(600);
 const INITDEAD_BOUNDS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(3600);
+const REACHTIME_BOUNDS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
 /// Deadtime over keepalive unless the file says otherwise.
 const MISSES: u32 = 5;
 /// Least initdead that is chosen by default.
 const INITDEAD_LEAST: Duration = Duration::from_secs(2);
 
-pub(super) fn timing(root: &Section<'_>, findings: &mut Findings<'_>) -> Timing {
-    let keys = ["keepalive", "deadtime", "warntime", "initdead"];
+/// The core's intervals, and `reachtime` as it was written.
+pub(super) fn timing(root: &Section<'_>, findings: &mut Findings<'_>) -> (Timing, Option<At<Duration>>) {
+    let keys = ["keepalive", "deadtime", "warntime", "initdead", "reachtime"];
     let Some(section) = root.table("timing", "[timing]", &keys, findings) else {
-        return defaults(KEEPALIVE);
+        return (defaults(KEEPALIVE), None);
     };
+    let reachtime = section.duration("reachtime", REACHTIME_BOUNDS, findings);
     let keepalive = section.duration("keepalive", KEEPALIVE_BOUNDS, findings);
     let deadtime = section.duration("deadtime", DEADTIME_BOUNDS, findings);
     let warntime =
@@ -45,7 +48,7 @@ pub(super) fn timing(root: &Section<'_>, findings: &mut Findings<'_>) -> Timing 
     }
     timing.warntime = warntime.map_or(timing.warntime, |at| at.value);
     timing.initdead = initdead.map_or(timing.initdead, |at| at.value);
-    timing
+    (timing, reachtime)
 }
 
 fn defaults(keepalive: Duration) -> Timing {
