@@ -63,7 +63,7 @@ enum Command {
     /// Run the agent in the foreground
     Run,
     /// Check the configuration and say what it means
-    Check,
+    Check(CheckArgs),
     /// Show nodes, groups and how the agent runs
     Status {
         /// One JSON object, a stable interface
@@ -84,6 +84,17 @@ enum Command {
     },
     /// Make a key file, or add a key to one
     Keygen(KeygenArgs),
+}
+
+/// What `xbeat check` is asked besides.
+#[derive(Debug, Args)]
+struct CheckArgs {
+    /// Part of the frames that every link loses: what it does to these intervals [default: one line for 1%]
+    #[arg(long, value_name = "PART", value_parser = crate::loss::part)]
+    loss: Option<f64>,
+    /// How many frames a link loses in a row, in the mean [default: losses know nothing of each other]
+    #[arg(long, value_name = "FRAMES", requires = "loss", value_parser = crate::loss::burst)]
+    burst: Option<f64>,
 }
 
 /// What `xbeat events` shows.
@@ -145,7 +156,7 @@ pub fn main() -> Exit {
     };
     match cli.command {
         Command::Run => run::run(&cli.config, cli.socket),
-        Command::Check => check::check(&cli.config),
+        Command::Check(CheckArgs { loss, burst }) => check::check(&cli.config, loss, burst),
         Command::Status { json } => client::status(&cli.config, cli.socket, json),
         Command::Events(args) => client::events(&cli.config, cli.socket, &args),
         Command::Standby(GroupArgs { group, .. }) => {

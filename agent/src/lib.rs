@@ -10,6 +10,7 @@ pub mod gate;
 pub mod generation;
 pub mod io;
 pub mod keys;
+pub mod loss;
 pub mod rt;
 pub mod run;
 pub mod settings;

@@ -171,6 +171,26 @@ fn exit_codes_tell_the_outcome() {
 }
 
 #[test]
+fn expected_false_deaths_are_shown() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = written(directory.path(), GOOD);
+    let said = text(&xbeat(&["check", "--config", &file]).stdout);
+    assert!(said.contains("4 heartbeats lost in a row are a false death; at 1 % loss"), "{said}");
+    let said = text(&xbeat(&["check", "--config", &file, "--loss", "1%"]).stdout);
+    // 0.01^4 x 0.99 x 100 heartbeats a second, for one pair and for six.
+    for words in
+        ["bcast:eth0 alone", "0.086 a day, once in 12 days", "0.51 a day, once in 1.9 days", "leases lost"]
+    {
+        assert!(said.contains(words), "{words} is not in\n{said}");
+    }
+    assert_eq!(said, text(&xbeat(&["check", "--config", &file, "--loss", "0.01"]).stdout));
+    for arguments in [&["--loss", "2"][..], &["--loss", "1%", "--burst", "0"], &["--burst", "3"]] {
+        let output = xbeat(&[&["check", "--config", &file][..], arguments].concat());
+        assert_eq!(output.status.code(), Some(2), "{}", text(&output.stdout));
+    }
+}
+
+#[test]
 fn a_reader_who_goes_away_is_no_error() {
     let directory = tempfile::tempdir().unwrap();
     let file = written(directory.path(), GOOD);

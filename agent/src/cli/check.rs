@@ -8,9 +8,12 @@ use agent_core::config::{Policy, TieBreak};
 use super::{Exit, print};
 use crate::config::{self, show_duration};
 use crate::keys::{self, KeyError};
-use crate::settings::{Cast, GroupSettings, LinkSettings, Medium, SerialLink, Settings};
+use crate::loss::Loss;
+use crate::settings::{Cast, GroupSettings, LinkSettings, Medium, PingSettings, SerialLink, Settings};
 
-pub(super) fn check(path: &Path) -> Exit {
+mod expected;
+
+pub(super) fn check(path: &Path, loss: Option<f64>, burst: Option<f64>) -> Exit {
     let (settings, warnings) = match config::load(path) {
         Ok(read) => read,
         Err(errors) => {
@@ -22,6 +25,11 @@ pub(super) fn check(path: &Path) -> Exit {
     let (keys, sound) = keys_line(&settings);
     let mut text = summary(&settings);
     let _ = writeln!(text, "keys      {keys}");
+    text += &match (loss, burst) {
+        (None, _) => expected::line(&settings),
+        (Some(part), None) => expected::table(&settings, Loss::independent(part)),
+        (Some(part), Some(length)) => expected::table(&settings, Loss::bursts(part, length)),
+    };
     for warning in &warnings {
         let _ = writeln!(text, "{}", warning.one_line(&file, "warning"));
     }
@@ -96,6 +104,9 @@ fn summary(settings: &Settings) -> String {
     for group in &settings.groups {
         let _ = writeln!(text, "group     {}", group_line(settings, group));
     }
+    for (place, ping) in settings.pings.iter().enumerate() {
+        let _ = writeln!(text, "ping      {}", ping_line(settings, place, ping));
+    }
     text
 }
 
@@ -138,6 +149,22 @@ fn serial_line(settings: &Settings, serial: &SerialLink) -> String {
         format!("{} {}", node.name, devices.join(" and "))
     });
     format!("{} baud: {}", serial.baud, shown.collect::<Vec<String>>().join(", "))
+}
+
+fn ping_line(settings: &Settings, place: usize, ping: &PingSettings) -> String {
+    let targets: Vec<String> = ping.targets.iter().map(ToString::to_string).collect();
+    let what = if settings.tie_break_ping == Some(place) {
+        "breaks the tie of two nodes".to_owned()
+    } else {
+        format!("groups move where more is reached, after {}", show_duration(settings.reachtime))
+    };
+    format!(
+        "{}: {} every {}, dead after {}; {what}",
+        ping.name,
+        targets.join(", "),
+        show_duration(ping.interval),
+        show_duration(ping.deadtime)
+    )
 }
 
 fn group_line(settings: &Settings, group: &GroupSettings) -> String {
