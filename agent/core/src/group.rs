@@ -19,7 +19,7 @@ use core::time::Duration;
 use agent_common::{GroupId, NodeId, NodeSet};
 
 use crate::action::{Action, ResourceRef};
-use crate::config::GroupConfig;
+use crate::config::{GroupConfig, NodeConfig};
 use crate::queue::Actions;
 use crate::resource::{Effect, Input as ResourceInput, Resource, State};
 use crate::snapshot::GroupState;
@@ -107,12 +107,14 @@ pub(crate) struct Group {
 
 impl Group {
     /// A group of which nothing is here.
-    pub(crate) fn new(id: GroupId, config: &GroupConfig) -> Self {
+    pub(crate) fn new(id: GroupId, config: &GroupConfig, nodes: &[NodeConfig]) -> Self {
+        let may_own = |node: &NodeId| nodes.get(node.index()).is_none_or(|node| node.vote && !node.witness);
+        let prefer: alloc::vec::Vec<NodeId> = config.prefer.iter().copied().filter(may_own).collect();
         let mut owners = NodeSet::EMPTY;
-        config.prefer.iter().for_each(|node| owners.insert(*node));
+        prefer.iter().for_each(|node| owners.insert(*node));
         Self {
             id,
-            prefer: config.prefer.clone(),
+            prefer,
             owners,
             auto_failback: config.auto_failback,
             phase: Phase::Stopped,

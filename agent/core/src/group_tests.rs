@@ -52,7 +52,7 @@ impl Lab {
     fn new(resources: u8) -> Self {
         let config = GroupConfig { prefer: vec![id(0), id(1)], auto_failback: false, resources };
         Self {
-            group: Group::new(GroupId::new(0).unwrap(), &config),
+            group: Group::new(GroupId::new(0).unwrap(), &config, &[]),
             resources: vec![Resource::new(); usize::from(resources)],
             out: Actions::new(&test_config(2)),
         }

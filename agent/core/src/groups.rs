@@ -88,10 +88,7 @@ impl Groups {
             let first = groups.resources.len();
             let end = first + usize::from(group.resources);
             groups.resources.resize(end, Resource::new());
-            let mut group = Group::new(id, group);
-            if config.nodes.get(config.me.index()).is_some_and(|node| node.witness) {
-                group.owners.remove(config.me);
-            }
+            let group = Group::new(id, group, &config.nodes);
             let seed = config.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)
                 ^ u64::from(id.raw()) << 40
                 ^ u64::from(config.me.raw()) << 48;

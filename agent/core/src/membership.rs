@@ -26,7 +26,7 @@ pub(crate) struct View {
     pub(crate) alive: NodeSet,
     /// Held dead.
     pub(crate) dead: NodeSet,
-    /// Not heard since start.
+    /// Not heard since start, and waited for: whoever has no vote is not.
     pub(crate) unknown: NodeSet,
     /// Alive and ready to be given a group; this node not included.
     pub(crate) eligible: NodeSet,
@@ -43,6 +43,7 @@ impl View {
         view.alive.insert(me);
         for peer in peers {
             match peer.state() {
+                PeerState::Unknown if leases.voters().is_joined(peer.id()) => {}
                 PeerState::Unknown => view.unknown.insert(peer.id()),
                 PeerState::Up | PeerState::Late => view.alive.insert(peer.id()),
                 PeerState::Dead => view.dead.insert(peer.id()),
@@ -65,7 +66,7 @@ fn standing(alive: NodeSet, peers: &[Peer], leases: &Leases, now: Instant) -> St
     match leases.two_node() {
         None if leases.voters().is_majority(alive) => Standing::With,
         None => Standing::Without,
-        Some(_) if alive.len() > 1 || peers.is_empty() => Standing::With,
+        Some(_) if leases.other_voter(peers).is_none_or(|other| alive.contains(other.id())) => Standing::With,
         Some(two_node) if two_node.may_take(leases.other(peers), leases.deadtime(), now) => Standing::With,
         Some(_) => Standing::TieBreakMissing,
     }

@@ -38,6 +38,12 @@ pub enum Mutation {
     AcksWithoutIncarnation,
     /// A table counts as known by its version alone.
     VersionsWithoutIncarnation,
+    /// A node that joined without a vote votes, and its promises count.
+    JoinedNodesVote,
+    /// A group moves to whom reaches more at once, whether the difference lasts or not.
+    MoveWithoutDampening,
+    /// What carried on announces its own deadtime before anybody has acked it.
+    ShortenBeforeAck,
 }
 
 /// Which rule is broken: none, unless a test says so.

@@ -274,7 +274,9 @@ impl Node {
                 self.leases.acked(id, seq, peer.table_is_known());
                 self.view_is_old |= self.leases.greeted_by(id);
             }
-            if let Some(two_node) = self.leases.two_node_mut() {
+            if !self.leases.voters().is_joined(id)
+                && let Some(two_node) = self.leases.two_node_mut()
+            {
                 two_node.heard();
             }
         }

@@ -101,7 +101,7 @@ impl Node {
         if !self.groups.lack_tie_break() {
             return;
         }
-        let Some(peer) = self.peers.first().map(crate::peer::Peer::id) else { return };
+        let Some(peer) = self.leases.other_voter(&self.peers).map(crate::peer::Peer::id) else { return };
         if self.leases.two_node_mut().is_some_and(|two_node| two_node.order_fence(now)) {
             self.actions.push(Action::Fence { peer });
         }

@@ -71,6 +71,9 @@ impl Broken {
             Self::Core(Mutation::AskShutsHolderGate) => "an ask that shuts the holder's gate",
             Self::Core(Mutation::AcksWithoutIncarnation) => "acks without incarnation",
             Self::Core(Mutation::VersionsWithoutIncarnation) => "versions without incarnation",
+            Self::Core(Mutation::JoinedNodesVote) => "the vote of a node that only joined counts",
+            Self::Core(Mutation::MoveWithoutDampening) => "a move for connectivity without dampening",
+            Self::Core(Mutation::ShortenBeforeAck) => "deadtime shortened before an acknowledgement",
         }
     }
 

@@ -56,7 +56,8 @@ impl Facts {
         };
         for peer in scene.peers {
             // Who is at a number whose asks get no vote here could not win what is handed over to it, and blocks nobody by asking.
-            let may_win = scene.leases.voters().accepts_asker(peer.number());
+            let voters = scene.leases.voters();
+            let may_win = voters.accepts_asker(peer.number()) && !voters.is_joined(peer.id());
             if !may_win {
                 facts.eligible.remove(peer.id());
             }

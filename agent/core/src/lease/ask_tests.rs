@@ -15,7 +15,7 @@ fn id(raw: u8) -> NodeId {
 #[test]
 fn candidates_stand_in_the_order_of_wanting_then_prefer() {
     let config = GroupConfig { prefer: vec![id(2), id(1), id(0), id(3)], auto_failback: false, resources: 1 };
-    let group = Group::new(GroupId::FIRST, &config);
+    let group = Group::new(GroupId::FIRST, &config, &[]);
     let plain = Wish { wants: false, standby: false };
     let wanting = Wish { wants: true, standby: false };
     let standby = Wish { wants: false, standby: true };

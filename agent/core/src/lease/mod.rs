@@ -276,8 +276,7 @@ impl Leases {
     /// *Lease* of a group for which `votes` vote for this node: the majority-th largest promise, the own vote counting without
     /// limit, never past the own newest heartbeat's deadtime.
     pub(crate) fn lease(&self, votes: NodeSet) -> Instant {
-        let votes = NodeSet(votes.0 & self.voters.set().0);
-        self.promises.lease(votes, self.voters.needed()).min(self.log.newest_until())
+        self.promises.lease(self.voters.counted(votes), self.voters.needed()).min(self.log.newest_until())
     }
 
     /// The lease of one of two nodes that was granted it.
@@ -289,9 +288,14 @@ impl Leases {
         two_node.lease(self.log.newest_until(), acked, Duration::from_nanos(span.0))
     }
 
+    /// The other of two nodes: the peer that has the other vote.
+    pub(crate) fn other_voter<'a>(&self, peers: &'a [Peer]) -> Option<&'a Peer> {
+        peers.iter().find(|peer| self.voters.set().contains(peer.id()))
+    }
+
     /// How the other of two nodes stands.
     pub(crate) fn other(&self, peers: &[Peer]) -> Other {
-        match peers.first() {
+        match self.other_voter(peers) {
             None => Other::Left,
             Some(peer) if peer.has_left() => Other::Left,
             Some(peer) if peer.is_dead_now(self.slew) => Other::Dead,

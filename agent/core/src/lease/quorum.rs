@@ -4,6 +4,7 @@
 //! askers at k and k+1, an asker at k counts voters at k and k-1, others count for nothing. A node goes from k to k+1,
 //! and a new node asks at k+1, only after it has itself heard a majority of number k's voters at k or later for
 //! `initdead`. A node that starts without state says its number at once, and neither votes nor asks until then.
+//! A node without a vote (it joined, and the file does not list it) neither votes nor asks, and no promise of it counts.
 
 use core::time::Duration;
 
@@ -32,6 +33,8 @@ struct Pending {
 pub(crate) struct Voters {
     me: NodeId,
     voters: NodeSet,
+    /// Those without a vote at any number.
+    joined: NodeSet,
     number: u16,
     /// Neither votes nor asks: it does not know yet who may.
     mute: bool,
@@ -44,8 +47,14 @@ impl Voters {
     /// The voters of `config`.
     pub(crate) fn new(config: &Config) -> Self {
         let quorum = &config.quorum;
-        let mut after = NodeSet::EMPTY;
-        NodeId::all().take(config.nodes.len()).for_each(|node| after.insert(node));
+        let (mut after, mut joined) = (NodeSet::EMPTY, NodeSet::EMPTY);
+        for (id, node) in NodeId::all().zip(&config.nodes) {
+            if node.vote {
+                after.insert(id);
+            } else {
+                joined.insert(id);
+            }
+        }
         let mut before = after;
         match quorum.change {
             Some(VoteChange::Added(node)) => before.remove(node),
@@ -70,6 +79,7 @@ impl Voters {
         Self {
             me: config.me,
             voters,
+            joined,
             number,
             mute,
             pending,
@@ -83,14 +93,27 @@ impl Voters {
         self.voters
     }
 
+    /// Whether `node` has no vote at any number.
+    pub(crate) const fn is_joined(&self, node: NodeId) -> bool {
+        self.joined.contains(node)
+    }
+
     /// The number that this node's frames carry.
     pub(crate) const fn number(&self) -> u16 {
         self.number
     }
 
     /// Whether this node may vote and ask.
-    pub(crate) const fn may_take_part(&self) -> bool {
-        !self.mute && self.voters.contains(self.me)
+    pub(crate) fn may_take_part(&self) -> bool {
+        let has_vote = self.voters.contains(self.me)
+            || (self.is_joined(self.me) && self.mutated.is(Mutation::JoinedNodesVote));
+        !self.mute && has_vote
+    }
+
+    /// Of `nodes`, those whose promises count.
+    pub(crate) fn counted(&self, nodes: NodeSet) -> NodeSet {
+        let more = if self.mutated.is(Mutation::JoinedNodesVote) { self.joined.0 } else { 0 };
+        NodeSet(nodes.0 & (self.voters.0 | more))
     }
 
     /// Whether `present` are more than half of the votes.
