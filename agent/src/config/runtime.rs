@@ -91,8 +91,15 @@ pub(super) fn runtime(root: &Section<'_>, base: &Path, findings: &mut Findings<'
     scheduling(&section, &mut settings, findings);
     settings.state_dir = path(&section, "state_dir", STATE_DIR, base, findings);
     settings.bpffs = path(&section, "bpffs", BPFFS, base, findings);
-    if let Some(xdp) = xdp(&section, findings) {
-        settings.xdp = xdp;
+    let words = [
+        ("auto", XdpSetting::Auto),
+        ("native", XdpSetting::Native),
+        ("generic", XdpSetting::Generic),
+        ("tcx", XdpSetting::Tcx),
+        ("off", XdpSetting::Off),
+    ];
+    if let Some(xdp) = section.choice("xdp", &words, findings) {
+        settings.xdp = xdp.value;
     }
     let words = [("file", Generation::File), ("time", Generation::Time)];
     if let Some(generation) = section.choice("generation", &words, findings) {
@@ -139,33 +146,5 @@ fn scheduling(section: &Section<'_>, settings: &mut RuntimeSettings, findings: &
             "write scheduling = \"fifo\", or remove `cpus`",
         ),
         Scheduling::Fifo => (),
-    }
-}
-
-#[derive(Clone, Copy)]
-enum XdpWord {
-    Known(XdpSetting),
-    Tcx,
-}
-
-fn xdp(section: &Section<'_>, findings: &mut Findings<'_>) -> Option<XdpSetting> {
-    let words = [
-        ("auto", XdpWord::Known(XdpSetting::Auto)),
-        ("native", XdpWord::Known(XdpSetting::Native)),
-        ("generic", XdpWord::Known(XdpSetting::Generic)),
-        ("off", XdpWord::Known(XdpSetting::Off)),
-        ("tcx", XdpWord::Tcx),
-    ];
-    let At { value, span } = section.choice("xdp", &words, findings)?;
-    match value {
-        XdpWord::Known(setting) => Some(setting),
-        XdpWord::Tcx => {
-            findings.warn(
-                span,
-                "this version does not receive by TCX yet: a socket is used",
-                "write xdp = \"auto\" for XDP, or \"off\" for the socket",
-            );
-            Some(XdpSetting::Off)
-        }
     }
 }

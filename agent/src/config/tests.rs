@@ -262,10 +262,16 @@ fn doubtful_things_are_warned_of() {
 }
 
 #[test]
-fn tcx_is_a_socket_for_now() {
-    let tcx = appended("[runtime]\nxdp = \"tcx\"");
-    one_warning(&tcx, "does not receive by TCX yet");
-    assert_eq!(good(&tcx).runtime.xdp, XdpSetting::Off);
+fn every_way_to_receive_is_understood() {
+    for (word, setting) in [
+        ("auto", XdpSetting::Auto),
+        ("native", XdpSetting::Native),
+        ("generic", XdpSetting::Generic),
+        ("tcx", XdpSetting::Tcx),
+        ("off", XdpSetting::Off),
+    ] {
+        assert_eq!(good(&appended(&format!("[runtime]\nxdp = \"{word}\""))).runtime.xdp, setting);
+    }
 }
 
 #[test]

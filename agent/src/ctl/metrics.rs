@@ -237,7 +237,7 @@ fn agent(from: &Sources<'_>, out: &mut Vec<Family>) {
         vec![(Vec::new(), flag(from.gate == GateKind::Kernel))],
     );
     let modes = |(interface, mode): (&String, &ReceiveMode)| {
-        [ReceiveMode::Native, ReceiveMode::Generic, ReceiveMode::Socket].map(|other| {
+        [ReceiveMode::Native, ReceiveMode::Generic, ReceiveMode::Tcx, ReceiveMode::Socket].map(|other| {
             let labels = vec![("interface", interface.clone()), ("mode", other.label().to_owned())];
             (labels, flag(*mode == other))
         })

@@ -47,9 +47,6 @@ pub fn entry(placed: Placed<'_>) -> ([u8; 16], GateAddress) {
 /// Why addresses cannot be guarded.
 #[derive(Debug, thiserror::Error)]
 pub enum GuardError {
-    /// No such interface.
-    #[error("there is no interface {0} for a service address yet")]
-    NoInterface(String),
     /// The interfaces could not be listed.
     #[error("the network interfaces could not be listed: {0}")]
     Interfaces(#[source] std::io::Error),
@@ -58,22 +55,29 @@ pub enum GuardError {
     TooMany,
 }
 
-/// The interfaces of all addresses that this node may own, once each.
+/// The names of the interfaces of all addresses that this node may own, once each.
+pub fn interfaces(settings: &Settings) -> Vec<&str> {
+    let mut names = Vec::new();
+    for Placed { address, .. } in own(settings) {
+        if !names.contains(&address.interface.as_str()) {
+            names.push(&address.interface);
+        }
+    }
+    names
+}
+
+/// Those of them that are there. One that comes later gets its programs before any address.
 ///
 /// # Errors
-/// One is not there: an address that came to it later would be unguarded.
+/// Not all addresses can be guarded.
 pub fn devices(settings: &Settings) -> Result<Vec<Device>, GuardError> {
     if places(settings).count() > GATE_ADDRESSES_MAX {
         return Err(GuardError::TooMany);
     }
     let mut found: Vec<Device> = Vec::new();
-    for Placed { address, .. } in own(settings) {
-        if found.iter().any(|device| device.name == address.interface) {
-            continue;
-        }
-        let interface = interface::look_up(&address.interface).map_err(GuardError::Interfaces)?;
-        let interface = interface.ok_or_else(|| GuardError::NoInterface(address.interface.clone()))?;
-        found.push(Device { name: interface.name, index: interface.index });
+    for name in interfaces(settings) {
+        let interface = interface::look_up(name).map_err(GuardError::Interfaces)?;
+        found.extend(interface.map(|found| Device { name: found.name, index: found.index }));
     }
     Ok(found)
 }

@@ -1,19 +1,22 @@
-//! Puts the XDP program on an interface: in the place of the one that an earlier agent left, through its pinned link and
-//! without a gap; else native, else generic. Every step down is explained with its remedy. Nobody else's program is
-//! ever replaced.
+//! Puts the program for what arrives on an interface: native XDP, else generic, else a classifier (TCX or clsact). What
+//! an earlier agent left is replaced through its pinned link and without a gap. Every step down is explained with its
+//! remedy, and nobody else's program is ever replaced.
 
+use aya::Ebpf;
 use aya::programs::links::FdLink;
 use aya::programs::xdp::XdpLink;
 use aya::programs::{ProgramError, Xdp, XdpError, XdpMode};
 use nix::errno::Errno;
 use nix::poll::poll;
 
+use super::classifier::{self, Side};
+use super::keeper::Keeper;
 use super::pins::{Pins, Way};
 use super::{AttachError, Device};
 use crate::io::foreign::{self, Foreign};
 use crate::settings::{ReceiveMode, XdpSetting};
 
-/// The program's name in the object.
+/// The XDP program's name in the object.
 pub const PROGRAM: &str = "xbeat";
 
 /// How often, and how long apart, it is looked whether a killed predecessor's program has gone.
@@ -23,20 +26,60 @@ const PREDECESSOR_WAIT_MS: u8 = 30;
 /// How an interface carries the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Carried {
-    /// Native or generic.
+    /// Native, generic or TCX.
     pub mode: ReceiveMode,
     /// Whether it outlives this process, as a gate must.
     pub outlives: bool,
 }
 
-/// Tries what `wanted` allows, in order; what did not work goes to `remarks`.
+/// The XDP program of an object.
+///
+/// # Errors
+/// The object has none.
+pub fn xdp(ebpf: &mut Ebpf) -> Result<&mut Xdp, ProgramError> {
+    ebpf.program_mut(PROGRAM).ok_or(ProgramError::NotLoaded)?.try_into()
+}
+
+/// Tries what `wanted` allows, in order; what did not work goes to `remarks`. What another way of before left on the
+/// interface goes once this one works, so that no packet is judged twice for long.
 pub fn attach(
-    program: &mut Xdp,
+    ebpf: &mut Ebpf,
+    device: &Device,
+    wanted: XdpSetting,
+    keeper: &mut Keeper,
+    remarks: &mut Vec<String>,
+) -> Option<Carried> {
+    if let Some(carried) = by_xdp(ebpf, device, wanted, keeper.pins(), remarks) {
+        if let Some(pins) = keeper.pins() {
+            pins.unpin(Way::IngressTcx, device);
+        }
+        classifier::remove_filter(Side::Ingress, device);
+        return Some(carried);
+    }
+    let carried = by_classifier(ebpf, device, wanted, keeper, remarks)?;
+    if let Some(pins) = keeper.pins() {
+        pins.unpin(Way::Ingress, device);
+    }
+    Some(carried)
+}
+
+fn by_xdp(
+    ebpf: &mut Ebpf,
     device: &Device,
     wanted: XdpSetting,
     mut pins: Option<&mut Pins>,
     remarks: &mut Vec<String>,
 ) -> Option<Carried> {
+    if modes(wanted).is_empty() {
+        return None;
+    }
+    let program = match xdp(ebpf) {
+        Ok(program) => program,
+        Err(error) => {
+            remarks.push(format!("{}: no XDP: {error}", device.name));
+            return None;
+        }
+    };
     if let Some(pins) = pins.as_deref_mut()
         && let Some(mode) = replace(program, device, wanted, pins, remarks)
     {
@@ -52,6 +95,34 @@ pub fn attach(
         }
     }
     None
+}
+
+fn by_classifier(
+    ebpf: &mut Ebpf,
+    device: &Device,
+    wanted: XdpSetting,
+    keeper: &mut Keeper,
+    remarks: &mut Vec<String>,
+) -> Option<Carried> {
+    match wanted {
+        XdpSetting::Auto | XdpSetting::Tcx => {}
+        XdpSetting::Native | XdpSetting::Generic | XdpSetting::Off => return None,
+    }
+    let attached =
+        classifier::load(ebpf, Side::Ingress).map_err(|error| AttachError::from(error).to_string());
+    let attached = attached.and_then(|program| {
+        classifier::attach(program, Side::Ingress, device, keeper.pins()).map_err(|error| error.to_string())
+    });
+    match attached {
+        Ok(carried) => {
+            keeper.note(Side::Ingress, device, carried);
+            Some(Carried { mode: ReceiveMode::Tcx, outlives: keeper.pins().is_some() })
+        }
+        Err(error) => {
+            remarks.push(format!("{}: no classifier: {error}: receiving through a socket", device.name));
+            None
+        }
+    }
 }
 
 /// Through the link that an earlier agent left. One that does not do is taken away.
@@ -113,11 +184,11 @@ fn is_free(device: &Device, remarks: &mut Vec<String>) -> bool {
     match settled_program(device.index) {
         Ok(None) => return true,
         Ok(Some(program)) => remarks.push(format!(
-            "{name}: another XDP program is on it, {program}, and is left alone: \
-             receiving through a socket (remove it with `ip link set {name} xdp off` to have XDP)"
+            "{name}: another XDP program is on it, {program}, and is left alone: the next mode is used \
+             (remove it with `ip link set {name} xdp off` to have XDP)"
         )),
         Err(errno) => remarks.push(format!(
-            "{name}: cannot see whether an XDP program is on it ({errno}): receiving through a socket"
+            "{name}: cannot see whether an XDP program is on it ({errno}): the next mode is used"
         )),
     }
     false

@@ -3,11 +3,11 @@
 
 use agent_common::maps::{Bar, Gate, GateAddress, name};
 use aya::maps::{Array, HashMap, Map, MapData, MapError};
-use aya::programs::{ProgramError, SchedClassifier};
+use aya::programs::ProgramError;
 use aya::{Ebpf, EbpfLoader};
 use nix::errno::Errno;
 
-use super::egress::{self, EgressError};
+use super::classifier::{self, ClassifierError, Side};
 use super::guard::{self, GuardError};
 use super::mapped::{MappedBars, MappedGates};
 use super::pins::{Pins, PinsError};
@@ -30,11 +30,11 @@ pub enum GateError {
     #[error("{0}")]
     Guard(#[from] GuardError),
     /// What arrives is not judged.
-    #[error("interface {0} carries no XDP program that outlives the agent")]
+    #[error("interface {0} carries no program for what arrives that outlives the agent")]
     Ingress(String),
     /// What leaves is not judged.
     #[error("{0}")]
-    Egress(#[from] EgressError),
+    Egress(#[from] ClassifierError),
     /// The verifier.
     #[error("the kernel refused the egress program: {0}")]
     Program(#[from] ProgramError),
@@ -50,15 +50,18 @@ pub enum GateError {
 pub struct Keeper {
     pins: Option<Pins>,
     devices: Vec<Device>,
-    filters: Vec<Device>,
+    filters: Vec<(Side, Device)>,
+    /// Whether there is anything to guard.
+    needed: bool,
     problem: Option<GateError>,
 }
 
 impl Keeper {
-    /// Shuts the gates that an earlier agent left, and looks where addresses are to be guarded. It cannot fail: what
-    /// does not work is why the kernel guards nothing.
+    /// Takes the pins, as they are, and looks where addresses are to be guarded. It cannot fail: what does not work is why
+    /// the kernel guards nothing.
     pub fn open(settings: &Settings) -> Self {
-        let mut keeper = Self { pins: None, devices: Vec::new(), filters: Vec::new(), problem: None };
+        let needed = guard::own(settings).next().is_some();
+        let mut keeper = Self { pins: None, devices: Vec::new(), filters: Vec::new(), needed, problem: None };
         // Without XDP there may still be gates to shut, of an agent that had it.
         let directory = &settings.runtime.bpffs;
         if settings.runtime.xdp != XdpSetting::Off || directory.exists() {
@@ -74,12 +77,20 @@ impl Keeper {
         keeper
     }
 
+    /// A start without state: shuts the gates that an earlier agent left.
+    pub fn begin(&mut self) {
+        if let Some(Err(error)) = self.pins.as_ref().map(Pins::begin) {
+            self.problem = Some(error.into());
+            self.pins = None;
+        }
+    }
+
     /// Where links are pinned, if anywhere.
     pub const fn pins(&mut self) -> Option<&mut Pins> {
         self.pins.as_mut()
     }
 
-    /// The interfaces of the addresses.
+    /// The interfaces of the addresses that were there at the start.
     pub fn devices(&self) -> &[Device] {
         &self.devices
     }
@@ -97,7 +108,7 @@ impl Keeper {
         }
     }
 
-    /// Puts the addresses behind their gates, which are shut, before any program judges packets by them.
+    /// Puts the addresses behind their gates, as they stand, before any program judges packets by them.
     pub fn shut_in(&mut self, ebpf: &mut Ebpf, settings: &Settings) {
         if let Err(error) = addresses(ebpf, settings, self.problem.is_none()) {
             self.problem = Some(error);
@@ -131,24 +142,37 @@ impl Keeper {
         ebpf: &mut Ebpf,
         carries: &impl Fn(&Device) -> bool,
     ) -> Result<Option<Gates>, GateError> {
-        if self.devices.is_empty() {
+        if !self.needed {
             return Ok(None);
         }
         if let Some(device) = self.devices.iter().find(|device| !carries(device)) {
             return Err(GateError::Ingress(device.name.clone()));
         }
-        let Some(pins) = &mut self.pins else { return Ok(None) };
-        let program = ebpf.program_mut(egress::PROGRAM).ok_or(ProgramError::NotLoaded)?;
-        let program: &mut SchedClassifier = program.try_into()?;
-        program.load()?;
-        for device in &self.devices {
-            if egress::attach(program, device, pins)? == egress::Carried::Clsact {
-                self.filters.push(device.clone());
-            }
+        for device in self.devices.clone() {
+            self.judge_leaving(ebpf, &device)?;
         }
         let gates = MappedGates::new(array::<Gate>(ebpf, name::GATES)?.fd()).map_err(GateError::Mapping)?;
         let bars = MappedBars::new(array::<Bar>(ebpf, name::BARS)?.fd()).map_err(GateError::Mapping)?;
         Ok(Some(Gates::new(gates, bars)))
+    }
+
+    /// Puts the classifier on what leaves an interface: its half of the gate, once what arrives is judged there.
+    ///
+    /// # Errors
+    /// Nothing on this interface is guarded.
+    pub fn judge_leaving(&mut self, ebpf: &mut Ebpf, device: &Device) -> Result<(), GateError> {
+        let program = classifier::load(ebpf, Side::Egress)?;
+        let carried = classifier::attach(program, Side::Egress, device, self.pins.as_mut())?;
+        self.note(Side::Egress, device, carried);
+        Ok(())
+    }
+
+    /// Remembers what must be taken away at the end, since no pin does it.
+    pub fn note(&mut self, side: Side, device: &Device, carried: classifier::Carried) {
+        let filter = (side, device.clone());
+        if carried == classifier::Carried::Clsact && !self.filters.contains(&filter) {
+            self.filters.push(filter);
+        }
     }
 
     /// There is no XDP. That is no matter where there is no address to guard.
@@ -157,7 +181,7 @@ impl Keeper {
     /// There is one.
     pub fn give_up(&mut self) -> Result<Option<Gates>, GateError> {
         match self.problem.take() {
-            None if self.devices.is_empty() => Ok(None),
+            None if !self.needed => Ok(None),
             None => Err(GateError::NoXdp),
             Some(problem) => Err(problem),
         }
@@ -172,7 +196,7 @@ impl Keeper {
 
     /// Takes everything away, so that nothing judges packets any more. Once no address is left.
     pub fn retire(&self) {
-        self.filters.iter().for_each(egress::remove_filter);
+        self.filters.iter().for_each(|(side, device)| classifier::remove_filter(*side, device));
         if let Some(pins) = &self.pins {
             pins.remove_all();
         }

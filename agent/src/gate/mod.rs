@@ -5,7 +5,7 @@
 //! programs away, once the addresses are gone.
 
 pub mod bpffs;
-pub mod egress;
+pub mod classifier;
 pub mod guard;
 pub mod ingress;
 pub mod keeper;

@@ -1,8 +1,9 @@
-//! What is pinned, by name: the gate's maps in a directory of their layout, and a link for each interface and direction.
+//! What is pinned, by name: the maps in a directory of their layout, and a link for each interface and direction. A start
+//! without state shuts the gates that it finds and makes the heartbeats' maps anew; one that goes on takes them all.
 //!
 //! ```text
-//! DIRECTORY/maps-1f3c9a60/{GATE_ADDRESSES,GATES,BARS,BAR_LOCK,GATE_DROPS}
-//! DIRECTORY/{ingress,egress}-IFINDEX-NAME
+//! DIRECTORY/maps-1f3c9a60/{CONFIG,LINKS,KEYS,WINDOWS,SLOTS,COUNTERS,NEWS,GATE_ADDRESSES,GATES,BARS,...}
+//! DIRECTORY/{ingress,tcx,egress}-IFINDEX-NAME
 //! ```
 //! Maps of another layout are never read: they go once the programs that use them are replaced.
 
@@ -21,8 +22,11 @@ use nix::fcntl::{Flock, FlockArg};
 use super::Device;
 use super::bpffs::{self, BpffsError};
 
-/// The maps that outlive the agent. The lock of the bars is nobody's but the kernel's.
-const MAPS: [&str; 5] = [name::GATE_ADDRESSES, name::GATES, name::BARS, "BAR_LOCK", name::GATE_DROPS];
+/// The gate's maps. The lock of the bars is nobody's but the kernel's.
+const GATE_MAPS: [&str; 5] = [name::GATE_ADDRESSES, name::GATES, name::BARS, "BAR_LOCK", name::GATE_DROPS];
+/// The heartbeats' maps: what was heard in one life of this node says nothing to another.
+const HEARTBEAT_MAPS: [&str; 7] =
+    [name::CONFIG, name::LINKS, name::KEYS, name::WINDOWS, name::SLOTS, name::COUNTERS, name::NEWS];
 const MAPS_PREFIX: &str = "maps-";
 
 /// Why nothing can be pinned.
@@ -59,7 +63,9 @@ pub enum PinsError {
 pub enum Way {
     /// XDP.
     Ingress,
-    /// TCX.
+    /// TCX, on what arrives.
+    IngressTcx,
+    /// TCX, on what leaves.
     Egress,
 }
 
@@ -67,6 +73,7 @@ impl Way {
     const fn label(self) -> &'static str {
         match self {
             Self::Ingress => "ingress",
+            Self::IngressTcx => "tcx",
             Self::Egress => "egress",
         }
     }
@@ -83,10 +90,10 @@ pub struct Pins {
 }
 
 impl Pins {
-    /// Takes the directory and shuts every gate found in it: nobody serves by what an earlier agent was granted.
+    /// Takes the directory; what is in it stays as it is.
     ///
     /// # Errors
-    /// It cannot be had, or gates are there and cannot be shut.
+    /// It cannot be had.
     pub fn open(directory: &Path) -> Result<Self, PinsError> {
         let mounted = bpffs::ensure(directory)?;
         let failed = |source| PinsError::Directory { path: directory.to_owned(), source };
@@ -105,9 +112,26 @@ impl Pins {
                 directory.display()
             ));
         }
-        let pins = Self { directory: directory.to_owned(), maps, remarks, used: Vec::new(), _lock: lock };
-        pins.shut()?;
-        Ok(pins)
+        Ok(Self { directory: directory.to_owned(), maps, remarks, used: Vec::new(), _lock: lock })
+    }
+
+    /// For a start without state: shuts every gate found, since nobody serves by what an earlier agent was granted, and
+    /// takes the heartbeats' maps away.
+    ///
+    /// # Errors
+    /// Gates are there and cannot be shut, or a map cannot be taken away.
+    pub fn begin(&self) -> Result<(), PinsError> {
+        self.shut()?;
+        for map in HEARTBEAT_MAPS {
+            let path = self.maps.join(map);
+            match fs::remove_file(&path) {
+                Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                    return Err(PinsError::Directory { path, source });
+                }
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Ok(())
     }
 
     fn shut(&self) -> Result<(), PinsError> {
@@ -126,13 +150,13 @@ impl Pins {
         shut().map_err(|source| PinsError::NotShut { path, source })
     }
 
-    /// Loads the gate's maps from their pins, or pins them when there are none.
+    /// Loads the maps from their pins, or pins them when there are none.
     ///
     /// # Errors
     /// Their directory cannot be made.
     pub fn pin_maps(&self, loader: &mut EbpfLoader<'_>) -> io::Result<()> {
         fs::create_dir_all(&self.maps)?;
-        for map in MAPS {
+        for map in HEARTBEAT_MAPS.into_iter().chain(GATE_MAPS) {
             loader.map_pin_path(map, self.maps.join(map));
         }
         Ok(())
@@ -206,7 +230,14 @@ impl Pins {
 /// Nothing else in the directory is touched.
 fn is_ours(path: &Path) -> bool {
     let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return false };
-    [MAPS_PREFIX, "ingress-", "egress-"].iter().any(|prefix| name.starts_with(prefix))
+    [MAPS_PREFIX, "ingress-", "tcx-", "egress-"].iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// The layout of the maps that are pinned in `directory`, if all of this version's are there.
+pub fn complete(directory: &Path) -> Option<u32> {
+    let layout = layout();
+    let maps = directory.join(format!("{MAPS_PREFIX}{layout:08x}"));
+    HEARTBEAT_MAPS.iter().chain(&GATE_MAPS).all(|map| maps.join(map).exists()).then_some(layout)
 }
 
 fn remove(path: &Path) {
@@ -241,7 +272,7 @@ mod tests {
     use nix::mount::{MsFlags, mount};
     use nix::sched::{CloneFlags, unshare};
 
-    use super::{Pins, PinsError};
+    use super::{Pins, PinsError, complete};
     use crate::io::xdp::OBJECT;
 
     /// A directory in mounts of this thread's own, or why there is none.
@@ -281,6 +312,10 @@ mod tests {
         fs::create_dir(&other).expect("made");
 
         let pins = Pins::open(&path).expect("the next agent");
+        assert_eq!(gates(&pins).get(&3, 0).expect("read"), open, "who goes on finds it as it was");
+        assert!(complete(&path).is_some());
+        pins.begin().expect("a start without state");
+        assert!(complete(&path).is_none(), "what was heard is gone");
         assert_eq!(gates(&pins).get(&3, 0).expect("read"), Gate::default(), "shut before anything else");
         let mut loader = EbpfLoader::new();
         pins.pin_maps(&mut loader).expect("the directory is there");

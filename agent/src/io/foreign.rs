@@ -2,7 +2,8 @@
 
 use std::os::fd::AsRawFd;
 
-use aya::programs::loaded_programs;
+use aya::programs::links::LinkType;
+use aya::programs::{loaded_links, loaded_programs};
 use netlink_packet_core::{NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkMessage, LinkXdp};
@@ -17,6 +18,8 @@ use crate::settings::ReceiveMode;
 
 /// A link's description, attributes and all, fits.
 const BUFFER_LEN: usize = 32 * 1024;
+/// The program of libxdp that calls several others.
+const DISPATCHER: &str = "xdp_dispatcher";
 const ANSWER_TIMEOUT_S: i64 = 3;
 
 /// A program that is on an interface.
@@ -26,15 +29,37 @@ pub struct Foreign {
     pub id: u32,
     /// Its name, if the kernel tells.
     pub name: Option<String>,
-    /// How it is attached, if the kernel tells.
+    /// Where it runs, if the kernel tells.
     pub mode: Option<ReceiveMode>,
+    /// By what it is attached.
+    pub by: Attachment,
+}
+
+/// By what a program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attachment {
+    /// A link, which its owner keeps: it goes with its owner, or with the pin.
+    Link(u32),
+    /// Netlink, as `ip` and libxdp do: it stays until somebody takes it away.
+    Netlink,
 }
 
 impl std::fmt::Display for Foreign {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.name {
-            Some(name) => write!(out, "'{name}' (id {})", self.id),
-            None => write!(out, "id {}", self.id),
+        if let Some(name) = &self.name {
+            write!(out, "'{name}' ")?;
+        }
+        write!(out, "(id {}", self.id)?;
+        if let Some(mode) = self.mode {
+            write!(out, ", {}", mode.label())?;
+        }
+        match self.by {
+            Attachment::Link(link) => write!(out, ", attached by link {link})")?,
+            Attachment::Netlink => write!(out, ", attached by netlink)")?,
+        }
+        match self.name.as_deref() {
+            Some(DISPATCHER) => write!(out, ", libxdp's dispatcher"),
+            Some(_) | None => Ok(()),
         }
     }
 }
@@ -49,7 +74,8 @@ pub fn program_on(index: u32) -> Result<Option<Foreign>, Errno> {
         return Err(Errno::EBADMSG);
     };
     let mode = link.attributes.iter().find_map(mode);
-    Ok(link.attributes.iter().find_map(program_id).map(|id| Foreign { id, name: name_of(id), mode }))
+    let id = link.attributes.iter().find_map(program_id);
+    Ok(id.map(|id| Foreign { id, name: name_of(id), mode, by: attachment_of(id) }))
 }
 
 fn ask(index: u32) -> Result<NetlinkMessage<RouteNetlinkMessage>, Errno> {
@@ -102,8 +128,28 @@ fn name_of(id: u32) -> Option<String> {
     known.name_as_str().map(str::to_owned)
 }
 
+/// The kernel tells of links only to whoever may see all of them: what is not seen counts as none.
+fn attachment_of(id: u32) -> Attachment {
+    let mut links = loaded_links().filter_map(Result::ok);
+    let link = links.find(|link| link.program_id() == id && link.link_type().ok() == Some(LinkType::Xdp));
+    link.map_or(Attachment::Netlink, |link| Attachment::Link(link.id()))
+}
+
 #[cfg(test)]
 mod tests {
+    use super::{Attachment, Foreign};
+    use crate::settings::ReceiveMode;
+
+    #[test]
+    fn a_program_is_named_with_all_that_helps_to_find_it() {
+        let mode = Some(ReceiveMode::Native);
+        let named = Foreign { id: 7, name: Some("xdp_dispatcher".to_owned()), mode, by: Attachment::Netlink };
+        let said = "'xdp_dispatcher' (id 7, native, attached by netlink), libxdp's dispatcher";
+        assert_eq!(named.to_string(), said);
+        let unnamed = Foreign { id: 7, name: None, mode: None, by: Attachment::Link(3) };
+        assert_eq!(unnamed.to_string(), "(id 7, attached by link 3)");
+    }
+
     #[test]
     fn loopback_has_no_program() {
         let lo = crate::io::interface::look_up("lo").expect("interfaces").expect("every machine has lo");

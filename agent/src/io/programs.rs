@@ -6,7 +6,6 @@ use std::net::IpAddr;
 use agent_common::maps::{LinkConfig, LinkTable, name};
 use aya::Ebpf;
 use aya::maps::{Array, MapData};
-use aya::programs::{ProgramError, Xdp};
 
 use super::paths::Arrival;
 use super::xdp::LoadError;
@@ -56,25 +55,23 @@ impl Programs {
                 devices.push(Device { name: interface.clone(), index: *index });
             }
         }
-        let program = match xdp(&mut self.ebpf) {
-            Ok(program) => program,
-            Err(error) => {
-                remarks.push(error.to_string());
-                return Vec::new();
-            }
-        };
         let attach = |device: Device| {
-            let carried = ingress::attach(program, &device, wanted, keeper.pins(), remarks)?;
+            let carried = self.attach(wanted, &device, keeper, remarks)?;
             Some((device, carried))
         };
         devices.into_iter().filter_map(attach).collect()
     }
-}
 
-/// The XDP program.
-pub(super) fn xdp(ebpf: &mut Ebpf) -> Result<&mut Xdp, LoadError> {
-    let program = ebpf.program_mut(ingress::PROGRAM).ok_or(LoadError::Program(ProgramError::NotLoaded))?;
-    program.try_into().map_err(LoadError::Program)
+    /// Attaches the program for what arrives on one interface; what did not work goes to `remarks`.
+    pub fn attach(
+        &mut self,
+        wanted: XdpSetting,
+        device: &Device,
+        keeper: &mut Keeper,
+        remarks: &mut Vec<String>,
+    ) -> Option<Carried> {
+        ingress::attach(&mut self.ebpf, device, wanted, keeper, remarks)
+    }
 }
 
 fn link_config(arrival: &Arrival) -> LinkConfig {

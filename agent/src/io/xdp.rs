@@ -15,9 +15,11 @@ use nix::errno::Errno;
 
 use super::counters::KernelMaps;
 use super::paths::Arrival;
-use super::programs::{self, Programs};
+use super::programs::Programs;
 use super::slots::MappedSlots;
 use crate::bridge::{KernelView, Keyring};
+use crate::gate::classifier::{self, Side};
+use crate::gate::ingress;
 use crate::gate::keeper::{GateError, Keeper};
 use crate::gate::{Device, Gates};
 use crate::settings::{ReceiveMode, Settings, XdpSetting};
@@ -167,7 +169,7 @@ fn load(
         }
     })?;
     // Before the maps are taken: the program refers to them by descriptors that `ebpf` still holds.
-    programs::xdp(&mut ebpf)?.load().map_err(LoadError::Program)?;
+    load_programs(&mut ebpf, settings.runtime.xdp).map_err(LoadError::Program)?;
     let keys: Array<MapData, KeyState> = take(&mut ebpf, name::KEYS)?;
     let counters: PerCpuArray<MapData, u64> = take(&mut ebpf, name::COUNTERS)?;
     let drops: PerCpuArray<MapData, u64> = take(&mut ebpf, name::GATE_DROPS)?;
@@ -180,6 +182,21 @@ fn load(
     let mut kernel = Kernel { slots, news, config, cluster };
     kernel.set_incarnation(cluster.incarnation)?;
     Ok(Loaded { kernel, programs: Programs::new(ebpf, links), view })
+}
+
+/// Those that some interface may want, now or when it comes.
+fn load_programs(ebpf: &mut Ebpf, wanted: XdpSetting) -> Result<(), ProgramError> {
+    match wanted {
+        XdpSetting::Auto => {
+            ingress::xdp(ebpf)?.load()?;
+            // Where it is needed in the end, that it is not there is told.
+            let _ = classifier::load(ebpf, Side::Ingress);
+        }
+        XdpSetting::Native | XdpSetting::Generic => ingress::xdp(ebpf)?.load()?,
+        XdpSetting::Tcx => drop(classifier::load(ebpf, Side::Ingress)?),
+        XdpSetting::Off => {}
+    }
+    Ok(())
 }
 
 impl Kernel {
