@@ -10,6 +10,8 @@ use agent_common::{GroupId, KeyId};
 use agent_core::config::GateKind;
 use agent_core::{Answer, Instant, Operator, ResourceRef, Snapshot, Transition};
 
+use crate::run::Invocation;
+use crate::serial::Loss;
 use crate::settings::{ReceiveMode, Settings};
 use crate::stats::Stats;
 
@@ -48,6 +50,15 @@ pub enum Note {
         /// The group that may still answer here.
         group: GroupId,
     },
+    /// A serial line was opened or lost.
+    Line {
+        /// When.
+        at: Instant,
+        /// Its number.
+        line: u8,
+        /// Which.
+        change: LineChange,
+    },
     /// The watchdog could not be petted.
     WatchdogFailed {
         /// When.
@@ -65,6 +76,7 @@ impl Note {
             Self::Address { at, .. }
             | Self::Answer { at, .. }
             | Self::SelfFenced { at, .. }
+            | Self::Line { at, .. }
             | Self::WatchdogFailed { at, .. } => *at,
         }
     }
@@ -81,6 +93,15 @@ pub enum AddressChange {
     Announced,
 }
 
+/// What happened to a serial line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LineChange {
+    /// Its device is open.
+    Open,
+    /// It could not be opened, or is gone.
+    Lost(Loss),
+}
+
 /// Something that the control thread wants of the rt thread.
 #[derive(Debug)]
 pub enum Command {
@@ -95,6 +116,22 @@ pub enum Command {
     },
     /// Use these keys from the next frame on.
     Keys(Box<Keyring>),
+    /// Announce the longest deadtime, and end once a majority has acknowledged it; a [`Note::Answer`] says whether.
+    Pause {
+        /// Comes back with the answer.
+        ticket: u32,
+        /// What for.
+        purpose: Purpose,
+    },
+}
+
+/// What a pause is for: whoever comes next goes on with the state of this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// The binary on disk takes this process's place.
+    Restart,
+    /// This process ends, and another is started later (maintenance).
+    Stop,
 }
 
 /// The keys of one reading of the key file. Secrets are gone: only HMAC's states remain.
@@ -136,6 +173,54 @@ pub struct ControlSide {
     pub gate: GateKind,
     /// Becomes readable (eventfd) when the rt thread has ended.
     pub ended: OwnedFd,
+    /// This process.
+    pub process: Process,
+}
+
+/// This process, and how it came to run.
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// CLOCK_MONOTONIC of its start.
+    pub started_at: Instant,
+    /// How often a process has gone on with the state of the one before.
+    pub restarts: u64,
+    /// With what its present life began.
+    pub begun: Begun,
+    /// Restarts that were given up, and why the last one was.
+    pub failures: u64,
+    /// See `failures`.
+    pub failure: Option<String>,
+    /// Its command line.
+    pub invocation: Arc<Invocation>,
+}
+
+impl Process {
+    /// The process that `invocation` describes, starting at `started_at`.
+    pub fn new(invocation: Invocation, started_at: Instant) -> Self {
+        Self {
+            started_at,
+            restarts: 0,
+            begun: Begun::Fresh { why: None },
+            failures: 0,
+            failure: None,
+            invocation: Arc::new(invocation),
+        }
+    }
+}
+
+/// With what a life begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Begun {
+    /// Without memory of an earlier one.
+    Fresh {
+        /// Why what was handed over is of no use, if anything was.
+        why: Option<String>,
+    },
+    /// With the state of the one before.
+    Carried {
+        /// When that one stopped sending.
+        paused_at: Instant,
+    },
 }
 
 /// The control thread's view of the kernel's maps; without XDP it shows zeroes.

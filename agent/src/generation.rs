@@ -67,6 +67,17 @@ pub fn next(runtime: &RuntimeSettings, wall_ms: u64) -> Result<u64, GenerationEr
     }
 }
 
+/// The newest stored number; `None` where incarnations come from the time.
+///
+/// # Errors
+/// The file cannot be read, or holds no number.
+pub fn stored(runtime: &RuntimeSettings) -> Result<Option<u64>, GenerationError> {
+    match runtime.generation {
+        Generation::File => read(&runtime.state_dir.join(FILE)).map(Some),
+        Generation::Time => Ok(None),
+    }
+}
+
 /// Makes the stored number at least `incarnation`, which this node has taken while it ran: the next start is above it.
 /// Incarnations that come from the time are not stored.
 ///

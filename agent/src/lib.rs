@@ -2,6 +2,7 @@
 //! `rt` sends, reads the kernel's slots and decides; `takeover` moves addresses; `ctl` serves people.
 
 pub mod bridge;
+pub mod carry;
 pub mod cli;
 pub mod client;
 pub mod config;
@@ -13,6 +14,7 @@ pub mod keys;
 pub mod loss;
 pub mod rt;
 pub mod run;
+pub mod serial;
 pub mod settings;
 pub mod stats;
 pub mod takeover;

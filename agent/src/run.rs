@@ -1,10 +1,14 @@
 //! `xbeat run`: from a configuration to a node that takes part. The order is the point: attach XDP, since that may take
 //! a link down for a moment; remove what a killed predecessor left; only then the first frame.
 
+mod lives;
 mod network;
 mod notify;
 mod queues;
+mod replace;
 mod threads;
+
+pub use lives::{Invocation, run};
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,9 +19,12 @@ use agent_core::{Config, config};
 use nix::errno::Errno;
 use tracing::{info, warn};
 
-use crate::generation::{self, GenerationError};
+use crate::bridge::{Keyring, Process};
+use crate::carry::Stays;
+use crate::gate::keeper::Keeper;
+use crate::generation::GenerationError;
 use crate::io::xdp::LoadError;
-use crate::keys::{self, KeyError};
+use crate::keys::KeyError;
 use crate::rt::sender::Sender;
 use crate::rt::{self, clock, sched};
 use crate::settings::{GroupSettings, LinkSettings, Settings};
@@ -26,6 +33,7 @@ use crate::takeover::netlink::{Notifications, Requests};
 use crate::takeover::packet::PacketSocket;
 use crate::takeover::{Takeover, leftovers};
 use crate::watchdog::{Watchdog, WatchdogError};
+use threads::Left;
 
 /// Why the agent did not start or had to end. No address of a group is served then.
 #[derive(Debug, thiserror::Error)]
@@ -86,19 +94,28 @@ pub enum RunError {
     },
 }
 
-/// Runs the agent until it is told to stop.
+/// What a life of the agent begins with.
+struct Beginning {
+    keyring: Keyring,
+    /// Holds the pins; gates and maps found there are shut and gone, or resumed.
+    keeper: Keeper,
+    incarnation: u64,
+    start: config::Start,
+    /// Addresses that stay where they are: of groups that go on being served.
+    stays: Stays,
+    process: Process,
+}
+
+/// One life of the agent: until it has left, or pauses.
 ///
 /// # Errors
 /// See [`RunError`].
-pub fn run(settings: Settings) -> Result<(), RunError> {
-    sched::limit_arenas();
-    let settings = Arc::new(settings);
+fn live(settings: &Arc<Settings>, beginning: Beginning) -> Result<Left, RunError> {
+    let Beginning { keyring, keeper, incarnation, start, stays, process } = beginning;
     let stats = Arc::new(Stats::default());
-    let keyring = keys::load(&settings.key_file)?;
-    let incarnation = generation::next(&settings.runtime, clock::wall_ns() / 1_000_000)?;
-    let network = network::bring_up(&settings, &keyring, incarnation)?;
+    let network = network::bring_up(settings, &keyring, incarnation, keeper)?;
     let mut requests = Requests::open().map_err(descriptor("the socket for addresses"))?;
-    leftovers::remove(&settings, &mut requests);
+    leftovers::remove(settings, &stays, &mut requests);
     // Only now: until here a gate that is not ours may have been all that stood between a leftover and its rival.
     let (keeper, _programs) = (network.keeper, network.programs);
     if network.kernel.is_some() {
@@ -111,28 +128,32 @@ pub fn run(settings: Settings) -> Result<(), RunError> {
         .inspect_err(|errno| warn!("addresses will not be announced: {errno} (it needs CAP_NET_RAW)"))
         .ok();
 
-    let (rt_queues, takeover_queues, ends) = queues::make(&settings)?;
+    let (rt_queues, takeover_queues, ends) = queues::make(settings)?;
     let takeover =
-        Takeover::new(&settings, requests, notifications, packets, takeover_queues, Arc::clone(&stats));
+        Takeover::new(settings, requests, notifications, packets, takeover_queues, Arc::clone(&stats));
     let parts = rt::Parts {
-        config: core_config(&settings, incarnation, network.gate),
+        config: core_config(settings, incarnation, start, network.gate),
         kernel: network.kernel,
         receiver: network.receiver,
         paths: network.paths,
         sender: Sender::new(settings.cluster_id, micros(settings.timing.keepalive), &keyring),
         queues: rt_queues,
         gates: network.gates,
-        watchdog: open_watchdog(&settings)?,
+        watchdog: open_watchdog(settings)?,
         stats: Arc::clone(&stats),
     };
-    let control = ends.into_control(&settings, &stats, network.view, network.modes, network.gate);
-    lock_memory(&settings, &stats);
+    let control = ends.into_control(settings, &stats, network.view, network.modes, network.gate, process);
+    lock_memory(settings, &stats);
     let (me, cluster) = (settings.node_name(settings.me), &settings.cluster);
     info!("node {me} joins cluster {cluster} with incarnation {incarnation}");
-    threads::run(&settings, parts, takeover, control)?;
-    // Everything is released: there is nothing left to guard.
-    keeper.retire();
-    Ok(())
+    let left = threads::run(settings, parts, takeover, control)?;
+    match left {
+        // Everything is released: there is nothing left to guard.
+        Left::Finished => keeper.retire(),
+        // The gate guards what is still here, and the next process finds it.
+        Left::Paused { .. } => {}
+    }
+    Ok(left)
 }
 
 fn open_watchdog(settings: &Settings) -> Result<Option<Watchdog>, RunError> {
@@ -163,7 +184,12 @@ fn descriptor(what: &'static str) -> impl Fn(Errno) -> RunError {
 }
 
 /// What the core must know, ids instead of names.
-fn core_config(settings: &Settings, incarnation: u64, gate: config::GateKind) -> Config {
+fn core_config(
+    settings: &Settings,
+    incarnation: u64,
+    start: config::Start,
+    gate: config::GateKind,
+) -> Config {
     let wall_ms = clock::wall_ns() / 1_000_000;
     let link = |link: &LinkSettings| config::LinkConfig { id: link.id, keepalive: link.keepalive };
     let group = |group: &GroupSettings| config::GroupConfig {
@@ -187,7 +213,7 @@ fn core_config(settings: &Settings, incarnation: u64, gate: config::GateKind) ->
         quorum: settings.quorum,
         groups: settings.groups.iter().zip(GroupId::all()).map(|(settings, _)| group(settings)).collect(),
         reach_dampening: settings.reachtime,
-        start: config::Start::Fresh,
+        start,
         gate,
         mutated: config::Mutated::default(),
     }

@@ -233,7 +233,7 @@ pub struct GroupSettings {
 }
 
 /// A service address.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct AddressSettings {
     /// The address.
     pub address: IpAddr,

@@ -6,6 +6,7 @@ use super::{Exit, print};
 use crate::config;
 use crate::ctl::{log, socket};
 use crate::keys::KeyError;
+use crate::run::Invocation;
 use crate::settings::Settings;
 
 pub(super) fn run(path: &Path, socket: Option<PathBuf>) -> Exit {
@@ -22,8 +23,8 @@ pub(super) fn run(path: &Path, socket: Option<PathBuf>) -> Exit {
             return Exit::Configuration;
         }
     };
-    if let Some(socket) = socket {
-        settings.control_socket = socket;
+    if let Some(socket) = &socket {
+        settings.control_socket.clone_from(socket);
     }
     if socket::answers(&settings.control_socket) {
         let socket = settings.control_socket.display();
@@ -32,11 +33,17 @@ pub(super) fn run(path: &Path, socket: Option<PathBuf>) -> Exit {
         );
         return Exit::No;
     }
-    start(settings)
+    match std::env::current_exe() {
+        Ok(binary) => start(settings, Invocation { config: path.to_owned(), socket, binary }),
+        Err(error) => {
+            tracing::error!("cannot find this program's own file: {error} (is /proc mounted?)");
+            Exit::No
+        }
+    }
 }
 
-fn start(settings: Settings) -> Exit {
-    match crate::run::run(settings) {
+fn start(settings: Settings, invocation: Invocation) -> Exit {
+    match crate::run::run(settings, invocation) {
         Ok(()) => Exit::Done,
         Err(error) => {
             tracing::error!("{}", chain(&error));

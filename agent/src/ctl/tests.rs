@@ -21,8 +21,9 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use super::event::{Event, Teller, Weight, What};
 use super::status::{Sources, Status};
 use super::*;
-use crate::bridge::{AddressChange, Command, KernelView, Keyring, Note};
+use crate::bridge::{AddressChange, Command, KernelView, Keyring, Note, Process};
 use crate::rt::clock;
+use crate::run::Invocation;
 use crate::settings::{ReceiveMode, Settings};
 use crate::stats::Stats;
 
@@ -103,6 +104,11 @@ struct Agent {
     thread: JoinHandle<std::io::Result<()>>,
 }
 
+fn process(directory: &std::path::Path) -> Process {
+    let config = directory.join("xbeat.toml");
+    Process::new(Invocation { config, socket: None, binary: "/nowhere/xbeat".into() }, Instant(1))
+}
+
 impl Agent {
     fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
@@ -126,6 +132,7 @@ impl Agent {
             modes: BTreeMap::from([("eth0".to_owned(), ReceiveMode::Native)]),
             gate: GateKind::Kernel,
             ended: ended.try_clone().unwrap(),
+            process: process(directory.path()),
         };
         let (wishes, wished) = mpsc::channel(WISHES);
         let thread = std::thread::spawn(move || within_runtime(async { serve(side, wished).await }));

@@ -2,7 +2,7 @@
 //! without state shuts the gates that it finds and makes the heartbeats' maps anew; one that goes on takes them all.
 //!
 //! ```text
-//! DIRECTORY/maps-1f3c9a60/{CONFIG,LINKS,KEYS,WINDOWS,SLOTS,COUNTERS,NEWS,GATE_ADDRESSES,GATES,BARS,...}
+//! DIRECTORY/maps-1f3c9a60e2b7d548/{CONFIG,LINKS,KEYS,WINDOWS,SLOTS,COUNTERS,NEWS,GATE_ADDRESSES,GATES,BARS,...}
 //! DIRECTORY/{ingress,tcx,egress}-IFINDEX-NAME
 //! ```
 //! Maps of another layout are never read: they go once the programs that use them are replaced.
@@ -25,8 +25,16 @@ use super::bpffs::{self, BpffsError};
 /// The gate's maps. The lock of the bars is nobody's but the kernel's.
 const GATE_MAPS: [&str; 5] = [name::GATE_ADDRESSES, name::GATES, name::BARS, "BAR_LOCK", name::GATE_DROPS];
 /// The heartbeats' maps: what was heard in one life of this node says nothing to another.
-const HEARTBEAT_MAPS: [&str; 7] =
-    [name::CONFIG, name::LINKS, name::KEYS, name::WINDOWS, name::SLOTS, name::COUNTERS, name::NEWS];
+const HEARTBEAT_MAPS: [&str; 8] = [
+    name::CONFIG,
+    name::LINKS,
+    name::KEYS,
+    name::WINDOWS,
+    name::SLOTS,
+    name::COUNTERS,
+    name::NEWS,
+    name::RIVAL,
+];
 const MAPS_PREFIX: &str = "maps-";
 
 /// Why nothing can be pinned.
@@ -103,7 +111,7 @@ impl Pins {
             Err((_, Errno::EWOULDBLOCK)) => return Err(PinsError::Taken(directory.to_owned())),
             Err((_, errno)) => return Err(failed(errno.into())),
         };
-        let maps = directory.join(format!("{MAPS_PREFIX}{:08x}", layout()));
+        let maps = directory.join(format!("{MAPS_PREFIX}{:016x}", layout()));
         let mut remarks = Vec::new();
         if mounted && bpffs::mounts_are_private() {
             remarks.push(format!(
@@ -234,9 +242,9 @@ fn is_ours(path: &Path) -> bool {
 }
 
 /// The layout of the maps that are pinned in `directory`, if all of this version's are there.
-pub fn complete(directory: &Path) -> Option<u32> {
+pub fn complete(directory: &Path) -> Option<u64> {
     let layout = layout();
-    let maps = directory.join(format!("{MAPS_PREFIX}{layout:08x}"));
+    let maps = directory.join(format!("{MAPS_PREFIX}{layout:016x}"));
     HEARTBEAT_MAPS.iter().chain(&GATE_MAPS).all(|map| maps.join(map).exists()).then_some(layout)
 }
 
@@ -247,8 +255,8 @@ fn remove(path: &Path) {
     }
 }
 
-/// Names the layout of the maps: FNV-1a over all that makes two of them incompatible.
-fn layout() -> u32 {
+/// Names the layout of the maps: the heartbeats' own number, and FNV-1a over all that makes two gates incompatible.
+pub fn layout() -> u64 {
     let numbers = [
         maps::GATE_ABI as usize,
         MAX_GROUPS,
@@ -259,7 +267,7 @@ fn layout() -> u32 {
         size_of::<Bar>(),
     ];
     let bytes = numbers.iter().flat_map(|number| (*number as u64).to_be_bytes());
-    bytes.fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+    bytes.fold(agent_common::layout::layout(), |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[cfg(test)]

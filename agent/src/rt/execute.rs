@@ -3,10 +3,12 @@
 use std::sync::atomic::Ordering;
 
 use agent_common::{GroupId, LinkId};
-use agent_core::{Action, Change, Event, Failure, Instant, PeerState, ResourceRef, Transition};
+use agent_core::{
+    Action, Answer, Change, Event, Failure, Instant, Operator, PeerState, Refusal, ResourceRef, Transition,
+};
 
 use super::Rt;
-use crate::bridge::Note;
+use crate::bridge::{Note, Purpose};
 use crate::takeover::{Job, Task, wake};
 use crate::watchdog::Watchdog;
 
@@ -30,7 +32,7 @@ impl Rt {
                 Action::SelfFence { group } => self.fence_itself(group, now),
                 // Nobody fences peers yet: the tie-break goes unanswered, which is its safe side.
                 Action::Fence { .. } => {}
-                Action::Answer { ticket, answer } => self.note(Note::Answer { at: now, ticket, answer }),
+                Action::Answer { ticket, answer } => self.answer(ticket, answer, now),
                 Action::Transition(transition) => self.tell(transition),
                 Action::Finished => self.finished = true,
             }
@@ -38,6 +40,26 @@ impl Rt {
         for link in LinkId::all().filter(|link| unsent & 1 << link.raw() != 0) {
             self.node.handle(Event::SendFailed { link }, now);
         }
+    }
+
+    /// Begins to pause. A node that has fenced itself goes on to its reset: its successor would not know of it.
+    pub(super) fn pause(&mut self, ticket: u32, purpose: Purpose, now: Instant) {
+        if self.parts.watchdog.as_ref().is_some_and(Watchdog::has_fenced) {
+            let answer = Answer::Refused(Refusal::Failed);
+            return self.note(Note::Answer { at: now, ticket, answer });
+        }
+        self.pausing = Some((ticket, purpose));
+        self.node.handle(Event::Operator { ticket, what: Operator::Pause }, now);
+        self.perform(now);
+    }
+
+    fn answer(&mut self, ticket: u32, answer: Answer, now: Instant) {
+        if let Some((_, purpose)) = self.pausing.take_if(|(pausing, _)| *pausing == ticket)
+            && answer == Answer::Done
+        {
+            self.paused = Some(purpose);
+        }
+        self.note(Note::Answer { at: now, ticket, answer });
     }
 
     fn send(&mut self, links: u8) -> u8 {

@@ -13,15 +13,16 @@ pub mod waker;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use agent_common::GroupId;
+use agent_core::config::{Carried, Start};
 use agent_core::{Config, Event, Instant, Node, Operator, Snapshot};
 use nix::errno::Errno;
 use nix::sys::eventfd::EventFd;
 
-use crate::bridge::{Command, Note};
+use crate::bridge::{Command, Note, Purpose};
 use crate::gate::Gates;
 use crate::io::paths::Paths;
 use crate::io::receiver::Receiver;
@@ -51,6 +52,8 @@ pub enum Ended {
     NoTimer(Errno),
     /// The takeover thread is gone: no address could be given back any more.
     NoTakeover,
+    /// A majority bears a pause that has begun: [`Rt::hand_over`] has what the next process goes on with.
+    Paused(Purpose),
 }
 
 /// The thread's ends of its queues.
@@ -73,6 +76,8 @@ pub struct Queues {
     pub notes_ready: OwnedFd,
     /// Newest snapshot.
     pub snapshots: triple_buffer::Input<Snapshot>,
+    /// Set when the addresses are to stay, for the next process, although this thread ends.
+    pub handed_over: Arc<AtomicBool>,
 }
 
 /// What the thread works with.
@@ -110,6 +115,9 @@ pub struct Rt {
     /// Notes were queued since the control thread was last woken.
     noted: bool,
     finished: bool,
+    /// A pause that is under way, by its ticket; and one that has begun.
+    pausing: Option<(u32, Purpose)>,
+    paused: Option<Purpose>,
 }
 
 impl Rt {
@@ -144,6 +152,8 @@ impl Rt {
             published: now,
             changed: false,
             noted: false,
+            pausing: None,
+            paused: None,
             finished: false,
         })
     }
@@ -170,6 +180,9 @@ impl Rt {
             self.round(woken);
             if self.finished {
                 return Ended::Finished;
+            }
+            if let Some(purpose) = self.paused {
+                return Ended::Paused(purpose);
             }
             if self.parts.queues.jobs.is_abandoned() {
                 return Ended::NoTakeover;
@@ -206,7 +219,7 @@ impl Rt {
         let now = clock::now();
         self.shut_all();
         self.withdraw_all(now);
-        self.parts.config.incarnation = incarnation;
+        (self.parts.config.incarnation, self.parts.config.start) = (incarnation, Start::Fresh);
         self.parts.receiver.set_incarnation(incarnation);
         if let Some(kernel) = &mut self.parts.kernel {
             kernel.set_incarnation(incarnation)?;
@@ -221,6 +234,17 @@ impl Rt {
     /// The device's; it will reset the machine.
     pub fn close_watchdog(&mut self) -> Result<(), Errno> {
         self.parts.watchdog.take().map_or(Ok(()), Watchdog::close)
+    }
+
+    /// After [`Ended::Paused`]: what the next process goes on with. The addresses stay, and the watchdog watches on, for
+    /// as long as the peers wait. Nothing may be sent any more. `None`, and nothing is changed, if no pause has begun.
+    pub fn hand_over(&mut self) -> Option<Carried> {
+        let carried = self.node.carry()?;
+        self.parts.queues.handed_over.store(true, Ordering::Release);
+        if let Some(watchdog) = self.parts.watchdog.take() {
+            watchdog.hand_over(self.parts.config.timing.initdead);
+        }
+        Some(carried)
     }
 
     fn rearm(&mut self) -> Result<(), Errno> {
@@ -262,6 +286,7 @@ impl Rt {
                     self.node.handle(Event::Operator { ticket, what }, now);
                     self.perform(now);
                 }
+                Command::Pause { ticket, purpose } => self.pause(ticket, purpose, now),
                 Command::Keys(keyring) => {
                     self.parts.sender.set_keys(&keyring);
                     self.parts.receiver.set_keys(&keyring);

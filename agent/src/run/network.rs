@@ -79,11 +79,10 @@ pub(super) fn bring_up(
     settings: &Settings,
     keyring: &Keyring,
     incarnation: u64,
+    mut keeper: Keeper,
 ) -> Result<Network, RunError> {
     let arrivals = arrivals(settings)?;
     let cluster = cluster_config(settings, incarnation);
-    // Shuts what gates there are; nothing has been said yet.
-    let mut keeper = Keeper::open(settings);
     let Attached { kernel, programs, view, modes, gate, remarks } =
         xdp::attach(settings, cluster, keyring, &arrivals, &mut keeper);
     remarks.iter().for_each(|remark| warn!("{remark}"));

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use agent_core::Snapshot;
 use agent_core::config::GateKind;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::{RunError, descriptor};
-use crate::bridge::{self, Command, ControlSide, KernelView, Note};
+use crate::bridge::{self, Command, ControlSide, KernelView, Note, Process};
 use crate::settings::{ReceiveMode, Settings};
 use crate::stats::Stats;
 use crate::{rt, takeover};
@@ -42,6 +43,7 @@ impl BridgeEnds {
         kernel: Box<dyn KernelView>,
         modes: BTreeMap<String, ReceiveMode>,
         gate: GateKind,
+        process: Process,
     ) -> Control {
         let side = ControlSide {
             settings: Arc::clone(settings),
@@ -55,6 +57,7 @@ impl BridgeEnds {
             modes,
             gate,
             ended: self.ended,
+            process,
         };
         Control { side, end: self.end }
     }
@@ -73,6 +76,7 @@ pub(super) fn make(settings: &Settings) -> Result<(rt::Queues, takeover::Queues,
     let (snapshots, snapshots_out) = triple_buffer::TripleBuffer::new(&empty_snapshot(settings)).split();
     let (jobs_ready, outcomes_ready) = (Arc::new(event()?), Arc::new(event()?));
     let (notes_ready, commands_ready, ended) = (shared_event()?, shared_event()?, shared_event()?);
+    let handed_over = Arc::new(AtomicBool::new(false));
     let rt = rt::Queues {
         jobs,
         jobs_ready: Arc::clone(&jobs_ready),
@@ -83,6 +87,7 @@ pub(super) fn make(settings: &Settings) -> Result<(rt::Queues, takeover::Queues,
         notes: rt_notes,
         notes_ready: duplicate(&notes_ready)?,
         snapshots,
+        handed_over: Arc::clone(&handed_over),
     };
     let takeover = takeover::Queues {
         jobs: jobs_out,
@@ -91,6 +96,7 @@ pub(super) fn make(settings: &Settings) -> Result<(rt::Queues, takeover::Queues,
         outcomes_ready,
         notes: takeover_notes,
         notes_ready: duplicate(&notes_ready)?,
+        handed_over,
     };
     let ends = BridgeEnds {
         snapshots: snapshots_out,

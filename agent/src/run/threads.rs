@@ -5,11 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::{Builder, JoinHandle};
 
+use agent_core::Carried;
 use nix::sys::eventfd::EventFd;
 use tracing::{error, info, warn};
 
 use super::RunError;
 use super::queues::Control;
+use crate::bridge::Purpose;
+use crate::carry::Stays;
 use crate::generation;
 use crate::rt::sched::{self, Granted, Outcome};
 use crate::rt::{Ended, Parts, Rt};
@@ -22,7 +25,20 @@ const RT_STACK: usize = 512 * 1024;
 /// Stack of the control thread.
 const CTL_STACK: usize = 1024 * 1024;
 
-/// Runs the threads until the node has left, or cannot go on.
+/// How the threads ended in order.
+pub(super) enum Left {
+    /// Everything is released and told.
+    Finished,
+    /// Another process goes on with this. The addresses are still here.
+    Paused {
+        /// With what.
+        carried: Box<Carried>,
+        /// What for.
+        purpose: Purpose,
+    },
+}
+
+/// Runs the threads until the node has left, pauses, or cannot go on.
 ///
 /// # Errors
 /// A thread could not be started, or ended otherwise than in order.
@@ -31,7 +47,7 @@ pub(super) fn run(
     parts: Parts,
     takeover: Takeover,
     control: Control,
-) -> Result<(), RunError> {
+) -> Result<Left, RunError> {
     let Control { side, end } = control;
     let stats = Arc::clone(&parts.stats);
     let rt = Rt::new(parts).map_err(super::descriptor("the rt thread's descriptors"))?;
@@ -82,7 +98,7 @@ impl Drop for WakeAtEnd {
 }
 
 /// The rt thread: life after life, until the node has left.
-fn live(mut rt: Rt, runtime: &RuntimeSettings) -> Result<(), RunError> {
+fn live(mut rt: Rt, runtime: &RuntimeSettings) -> Result<Left, RunError> {
     rt.begin();
     loop {
         match rt.run() {
@@ -90,7 +106,11 @@ fn live(mut rt: Rt, runtime: &RuntimeSettings) -> Result<(), RunError> {
                 if let Err(errno) = rt.close_watchdog() {
                     warn!("the watchdog could not be stopped and will reset the machine: {errno}");
                 }
-                return Ok(());
+                return Ok(Left::Finished);
+            }
+            Ended::Paused(purpose) => {
+                let carried = rt.hand_over().ok_or(RunError::Defect("rt"))?;
+                return Ok(Left::Paused { carried: Box::new(carried), purpose });
             }
             Ended::NoTimer(errno) => return Err(RunError::Timer(errno.into())),
             Ended::NoTakeover => return Err(RunError::Defect("takeover")),
@@ -108,28 +128,35 @@ fn live(mut rt: Rt, runtime: &RuntimeSettings) -> Result<(), RunError> {
 }
 
 fn finish(
-    rt: JoinHandle<Result<(), RunError>>,
+    rt: JoinHandle<Result<Left, RunError>>,
     takeover: JoinHandle<()>,
     ctl: JoinHandle<Result<(), RunError>>,
     end: &OwnedFd,
     settings: &Settings,
-) -> Result<(), RunError> {
+) -> Result<Left, RunError> {
     let result = rt.join().unwrap_or(Err(RunError::Defect("rt")));
     let takeover = takeover.join().map_err(|_| RunError::Defect("takeover"));
     if takeover.is_err() {
         withdraw(settings);
     }
-    super::notify::stopping();
+    match result {
+        Ok(Left::Paused { purpose: Purpose::Restart, .. }) => super::notify::reloading(),
+        Ok(Left::Finished | Left::Paused { purpose: Purpose::Stop, .. }) | Err(_) => super::notify::stopping(),
+    }
     // A full counter means that it has been told already.
     let _ = nix::unistd::write(end, &1u64.to_ne_bytes());
     let ctl = ctl.join().unwrap_or(Err(RunError::Defect("ctl")));
-    result.and(takeover).and(ctl)
+    match result? {
+        // Whatever became of the others: the next process has them anew, and only it can take the addresses away.
+        left @ Left::Paused { .. } => Ok(left),
+        Left::Finished => takeover.and(ctl).map(|()| Left::Finished),
+    }
 }
 
 /// Removes what the takeover thread left when it ended by a defect.
 fn withdraw(settings: &Settings) {
     match Requests::open() {
-        Ok(mut requests) => leftovers::remove(settings, &mut requests),
+        Ok(mut requests) => leftovers::remove(settings, &Stays::default(), &mut requests),
         Err(errno) => error!("service addresses may be left on this node: {errno}"),
     }
 }

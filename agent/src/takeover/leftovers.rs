@@ -3,20 +3,25 @@
 
 use tracing::{info, warn};
 
+use agent_common::GroupId;
+
 use super::message::Message;
 use super::netlink::{Present, Requests};
+use crate::carry::Stays;
 use crate::io::interface;
 use crate::settings::{AddressSettings, Settings};
 
-/// Removes every configured address that is found on its interface, and says so. One that cannot be removed is
-/// warned of; the core hears of it as soon as the takeover thread looks.
-pub fn remove(settings: &Settings, requests: &mut Requests) {
+/// Removes every configured address that is found on its interface, and says so, but those of groups that go on being
+/// served. One that cannot be removed is warned of; the core hears of it as soon as the takeover thread looks.
+pub fn remove(settings: &Settings, stays: &Stays, requests: &mut Requests) {
     let mut present = Vec::new();
     if let Err(error) = requests.dump(|found| present.push(found)) {
         warn!("cannot see whether service addresses are left on this node: {error}");
         return;
     }
-    for address in settings.groups.iter().flat_map(|group| &group.addresses) {
+    let groups = GroupId::all().zip(&settings.groups);
+    let leave = groups.filter(|(id, _)| stays.groups & 1 << id.raw() == 0);
+    for address in leave.flat_map(|(_, group)| &group.addresses).chain(&stays.gone) {
         for found in present.iter().filter(|found| found.address == address.address) {
             remove_one(address, *found, requests);
         }

@@ -14,7 +14,7 @@ pub mod schedule;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use agent_core::{Failure, Instant, ResourceRef};
@@ -118,6 +118,8 @@ pub struct Queues {
     pub notes: rtrb::Producer<Note>,
     /// Wakes the control thread.
     pub notes_ready: OwnedFd,
+    /// Set by `rt` before it ends when the addresses are to stay, for the next process.
+    pub handed_over: Arc<AtomicBool>,
 }
 
 /// All that the thread owns.
@@ -161,6 +163,9 @@ impl Takeover {
             let ended = self.queues.jobs.is_abandoned();
             while let Ok(job) = self.queues.jobs.pop() {
                 self.work(job);
+            }
+            if ended && self.queues.handed_over.load(Ordering::Acquire) {
+                return;
             }
             if ended {
                 return self.withdraw();

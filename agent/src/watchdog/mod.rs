@@ -117,6 +117,21 @@ impl Watchdog {
         !std::mem::replace(&mut self.stopped, true)
     }
 
+    /// Whether this node must not go on.
+    pub const fn has_fenced(&self) -> bool {
+        self.stopped
+    }
+
+    /// Another process takes this one's place within `pause`: the device watches on, without the magic character, and
+    /// bears with the pause where its timeout can be set. The next process sets its own.
+    pub fn hand_over(mut self, pause: Duration) {
+        if !self.stopped {
+            // A device with a fixed timeout resets the machine if the pause is longer; that is told at start.
+            let _ = self.device.set_timeout(timeout_s(pause));
+            let _ = self.device.keep_alive();
+        }
+    }
+
     /// The agent ends in order: the device is stopped, unless this node has fenced itself.
     ///
     /// # Errors

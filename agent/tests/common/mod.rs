@@ -168,6 +168,7 @@ pub(crate) fn agent(me: u8, incarnation: u64, port: u16) -> Agent {
         notes: notes_in,
         notes_ready: event().into(),
         snapshots,
+        handed_over: Arc::default(),
     };
     let parts = Parts {
         config: core_config(&settings, incarnation),

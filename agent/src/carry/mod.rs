@@ -1,0 +1,96 @@
+//! What one process of the agent hands over to the next, in the same boot of the machine: the core's state and the facts
+//! that it rests on, in a file of the state directory. Whoever cannot take all of it starts without any.
+//!
+//! ```text
+//! Operator::Pause ─▶ a majority bears initdead ─▶ STATE_DIR/carried ─▶ exec, or a later start ─▶ taken, and gone
+//! ```
+
+pub mod changes;
+mod file;
+pub mod shape;
+
+use agent_common::GroupId;
+use agent_core::config::{Carried, Start};
+use agent_core::Instant;
+use serde::{Deserialize, Serialize};
+
+use crate::settings::{AddressSettings, Settings};
+
+pub use file::{NotTaken, StoreError, boot_id, discard, mark, store, take};
+pub use shape::Shape;
+
+/// Changes when an older reader would misread the file. A field that may be missing does not change it.
+pub const FORMAT: u32 = 1;
+
+/// The whole content of the file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Handover {
+    /// [`FORMAT`] of who wrote it.
+    pub format: u32,
+    /// The machine's boot: moments of CLOCK_MONOTONIC and the maps in the kernel mean nothing in another.
+    pub boot: String,
+    /// Layout of the pinned maps that go with it; `None` where the process had none.
+    pub layout: Option<u64>,
+    /// The configuration, as far as the state rests on it.
+    pub shape: Shape,
+    /// When the process before stopped sending.
+    pub paused_at: Instant,
+    /// How often a process has gone on with the state of the one before.
+    pub restarts: u64,
+    /// The core's.
+    pub state: Carried,
+}
+
+impl Handover {
+    /// What `settings` and the core's state come to.
+    pub fn new(settings: &Settings, layout: Option<u64>, restarts: u64, now: Instant, state: Carried) -> Self {
+        let (boot, shape) = (boot_id(), Shape::of(settings));
+        Self { format: FORMAT, boot, layout, shape, paused_at: now, restarts, state }
+    }
+
+    /// What of the addresses is to stay on its interface at `now`, and what is configured no more.
+    pub fn stays(&self, settings: &Settings, now: Instant) -> Stays {
+        let mut stays = Stays::default();
+        let promised = self.state.sent.iter().map(|sent| {
+            sent.at.after(std::time::Duration::from_micros(u64::from(sent.deadtime_us)))
+        });
+        // Past the last heartbeat's deadtime others may serve already.
+        let is_over = promised.max().is_none_or(|until| until <= now);
+        let groups = GroupId::all().zip(&self.state.groups).zip(&self.shape.groups);
+        for ((group, state), shape) in groups {
+            let is_mine = state.vote.held() && Some(state.vote.candidate) == Some(settings.me.raw());
+            if is_mine && !is_over {
+                stays.groups |= 1 << group.raw();
+            }
+            let configured = settings.groups.get(group.index()).map_or(&[][..], |group| &group.addresses);
+            let gone = shape.addresses.iter().filter(|address| !configured.contains(address));
+            stays.gone.extend(gone.cloned());
+        }
+        stays
+    }
+}
+
+/// Which addresses a starting agent leaves on their interfaces.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stays {
+    /// Bit for each group whose addresses go on being served.
+    pub groups: u64,
+    /// Addresses that the process before was configured with and this one is not: they go.
+    pub gone: Vec<AddressSettings>,
+}
+
+/// How a life of the agent begins, at `now`. Where nothing received heartbeats in the pause, no peer was silent in it.
+pub fn start(handover: Option<&Handover>, now: Instant) -> Start {
+    let Some(handover) = handover else { return Start::Fresh };
+    let mut state = handover.state.clone();
+    if handover.layout.is_none() {
+        let pause = now.since(handover.paused_at);
+        for at in state.peers.iter_mut().filter_map(|peer| peer.counts_at.as_mut()) {
+            *at = at.after(pause);
+        }
+    }
+    Start::Carried(Box::new(state))
+}
+
+#[cfg(test)]
+mod tests;
