@@ -5,6 +5,7 @@ use crate::ids::{GroupId, LinkId, MAX_GROUPS, MAX_NODES, NodeId, NodeSet};
 
 /// What a node says of its own life.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[repr(u8)]
 pub enum NodeState {
     /// Started, and not yet heard out everybody (initdead).

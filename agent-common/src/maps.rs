@@ -21,6 +21,8 @@ pub mod name {
     pub const COUNTERS: &str = "COUNTERS";
     /// `RingBuf` of [`super::News`].
     pub const NEWS: &str = "NEWS";
+    /// `Array<Rival, RIVALS>`, `BPF_F_MMAPABLE`, written by the kernel.
+    pub const RIVAL: &str = "RIVAL";
     /// `Hash<[u8; 16], GateAddress>` by address, IPv4 as ::ffff:a.b.c.d, network order; written by the agent. Pinned.
     pub const GATE_ADDRESSES: &str = "GATE_ADDRESSES";
     /// `Array<Gate, MAX_GROUPS>` by group id, `BPF_F_MMAPABLE`, written by the agent alone. Pinned.
@@ -124,9 +126,11 @@ pub struct LinkSlot {
     pub frames: u64,
     /// The first sequence number heard on this link in this incarnation (loss = 1 - frames / (seq - first + 1)).
     pub first_seq: u64,
-    /// When the frame of `seq` was sent, ns of the sender's CLOCK_MONOTONIC.
+    /// When the frame of `stamp_ns` was sent, ns of the sender's CLOCK_MONOTONIC; 0 for unknown: it was of an earlier
+    /// incarnation, whose clock may have been another.
     pub sent_ns: u64,
-    /// The interval that it announces on this link, microseconds.
+    /// The interval that the frame of `seq` announces on this link, microseconds. Outlives an incarnation, since it
+    /// says something of the path.
     pub keepalive_us: u64,
 }
 
@@ -172,6 +176,42 @@ pub struct News {
     pub node: u32,
     /// Zero.
     pub reserved: u32,
+}
+
+/// How many entries the map of rivals has: one for frames of [`Rival::ANOTHER`] incarnation than ours, one for frames
+/// of [`Rival::OURS`]. So neither can hide the other: what looped back from us is no rival.
+pub const RIVALS: usize = 2;
+
+/// The newest authentic frame that carries our own node id, of one kind. Zeroed: none.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[repr(C)]
+pub struct Rival {
+    /// Sequence lock: odd while a writer is inside.
+    pub generation: u64,
+    /// CLOCK_MONOTONIC ns of its arrival.
+    pub stamp_ns: u64,
+    /// Its incarnation.
+    pub incarnation: u64,
+    /// Its sequence number.
+    pub seq: u64,
+    /// Its send time, ns of its sender's CLOCK_MONOTONIC.
+    pub sent_ns: u64,
+    /// Frames of this kind, ever.
+    pub frames: u64,
+    /// Where it came from as words in memory order, IPv4 as ::ffff:a.b.c.d; zeroes when the way of arrival has no
+    /// addresses.
+    pub source: [u32; 4],
+    /// The interface on which it arrived, 0 for unknown.
+    pub ifindex: u32,
+    /// The link on which it arrived.
+    pub link: u32,
+}
+
+impl Rival {
+    /// The entry for frames of another incarnation than our present one.
+    pub const ANOTHER: usize = 0;
+    /// The entry for frames of our present incarnation.
+    pub const OURS: usize = 1;
 }
 
 /// Most addresses behind gates.
@@ -240,6 +280,7 @@ const _: () = {
     assert!(GATE_ADDRESSES_MAX.is_power_of_two());
     assert!(core::mem::size_of::<LinkConfig>() == 24);
     assert!(core::mem::size_of::<KeyState>() == 88);
+    assert!(core::mem::size_of::<Rival>() == 72);
     assert!(core::mem::size_of::<PeerSlot>() == 56 + 48 * MAX_LINKS + 8 + 1400);
     assert!(core::mem::size_of::<PeerSlot>().is_multiple_of(8));
     assert!(MAX_NODES == 32);
@@ -248,7 +289,7 @@ const _: () = {
 #[cfg(feature = "user")]
 mod pod {
     //! Userspace's licence to hand these types to the map syscalls.
-    use super::{Bar, ClusterConfig, Gate, GateAddress, KeyState, LinkTable, PeerSlot};
+    use super::{Bar, ClusterConfig, Gate, GateAddress, KeyState, LinkTable, PeerSlot, Rival};
 
     // SAFETY: repr(C), integers only, no implicit padding.
     unsafe impl aya::Pod for ClusterConfig {}
@@ -258,6 +299,8 @@ mod pod {
     unsafe impl aya::Pod for KeyState {}
     // SAFETY: as above.
     unsafe impl aya::Pod for PeerSlot {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Rival {}
     // SAFETY: as above.
     unsafe impl aya::Pod for GateAddress {}
     // SAFETY: as above.

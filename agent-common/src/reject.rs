@@ -40,26 +40,26 @@ rejects! {
     Cluster = 3, "cluster", "the heartbeat is of another cluster on the same port: give each its own port or network";
     /// A node that the configuration does not list.
     Node = 4, "node", "the sender is not in the configuration: compare [[node]] on both sides";
-    /// Our own node id, in a frame that we did not hear from ourselves on purpose.
-    OwnNode = 5, "own_node", "the heartbeat carries this node's own id: it was looped back, or another node uses the id";
     /// A link that does not exist, or not on this interface, port or address.
-    Link = 6, "link", "the heartbeat was sent for another link than the one it arrived on";
+    Link = 5, "link", "the heartbeat was sent for another link than the one it arrived on";
     /// A key id that the key file does not list.
-    Key = 7, "key", "the key id is not in the key file: roll keys out to all nodes before signing with a new one";
+    Key = 6, "key", "the key id is not in the key file: roll keys out to all nodes before signing with a new one";
     /// Zero, or a deadtime above initdead.
-    Timing = 8, "timing", "the announced keepalive or deadtime is zero or above initdead";
+    Timing = 7, "timing", "the announced keepalive or deadtime is zero or above initdead";
     /// An incarnation below the newest heard.
-    Incarnation = 9, "incarnation", "the heartbeat is of an earlier life of its sender: a replay, or a generation file that went back";
+    Incarnation = 8, "incarnation", "the heartbeat is of an earlier life of its sender: a replay, or a generation file that went back";
     /// Below the replay window.
-    TooOld = 10, "too_old", "the sequence number is below the replay window";
+    TooOld = 9, "too_old", "the sequence number is below the replay window";
     /// Already heard on this link.
-    Duplicate = 11, "duplicate", "the sequence number was already heard on this link";
+    Duplicate = 10, "duplicate", "the sequence number was already heard on this link";
     /// The keyed screen over the header does not match.
-    Screen = 12, "screen", "the header's screen does not match: wrong key, or forged";
+    Screen = 11, "screen", "the header's screen does not match: wrong key, or forged";
     /// The tag does not match.
-    Digest = 13, "digest", "the authentication tag does not match: wrong key, or damaged";
+    Digest = 12, "digest", "the authentication tag does not match: wrong key, or damaged";
     /// Authentic, but its sections do not parse.
-    Sections = 14, "sections", "the heartbeat is authentic but its sections are malformed: a sender of another build";
+    Sections = 13, "sections", "the heartbeat is authentic but its sections are malformed: a sender of another build";
+    /// Authentic, and carries our own node id: the last of all checks, so that nothing else can be why it was refused.
+    OwnNode = 14, "own_node", "the heartbeat carries this node's own id: it was looped back, or another node uses the id";
 }
 
 impl Reject {
@@ -75,7 +75,6 @@ impl Reject {
         match self {
             Self::Length | Self::Magic | Self::Version | Self::Cluster => true,
             Self::Node
-            | Self::OwnNode
             | Self::Link
             | Self::Key
             | Self::Timing
@@ -84,7 +83,8 @@ impl Reject {
             | Self::Duplicate
             | Self::Screen
             | Self::Digest
-            | Self::Sections => false,
+            | Self::Sections
+            | Self::OwnNode => false,
         }
     }
 }

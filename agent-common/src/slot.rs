@@ -105,7 +105,7 @@ pub unsafe fn read_head(slot: *const PeerSlot) -> Option<SlotHead> {
 ///
 /// # Safety
 /// `generation` is readable and aligned.
-unsafe fn read_steady(generation: *const u64, mut copy: impl FnMut()) -> Option<()> {
+pub(crate) unsafe fn read_steady(generation: *const u64, mut copy: impl FnMut()) -> Option<()> {
     for _ in 0..READ_TRIES {
         // SAFETY: the caller's promise.
         let before = unsafe { generation.read_volatile() };
@@ -125,7 +125,7 @@ unsafe fn read_steady(generation: *const u64, mut copy: impl FnMut()) -> Option<
 
 /// # Safety
 /// Both sides are valid for `words` words and aligned.
-unsafe fn copy_words(from: *const u64, to: *mut u64, words: usize) {
+pub(crate) unsafe fn copy_words(from: *const u64, to: *mut u64, words: usize) {
     for i in 0..words {
         // SAFETY: the caller's promise.
         let source = unsafe { from.add(i) };

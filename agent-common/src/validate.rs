@@ -50,12 +50,19 @@ pub fn validate<F: Frame, T: Tables>(frame: F, arrival: Option<LinkId>, tables: 
     link(frame, arrival)?;
     let key = tables.key(frame.byte(at::KEY)).filter(|key| key.valid != 0).ok_or(Reject::Key)?;
     timing(frame, tables.config())?;
-    look(tables.window(node).ok_or(Reject::Node)?, frame)?;
+    let is_own = u32::from(node.raw()) == tables.config().me;
+    if !is_own {
+        // What carries our own id has no window: whether we sent it is userspace's to say.
+        look(tables.window(node).ok_or(Reject::Node)?, frame)?;
+    }
     if screen(key.screen, frame) != frame.le64(at::SCREEN) {
         return Err(Reject::Screen);
     }
     digest(frame, key, tables.hasher().ok_or(Reject::Digest)?)?;
     let inspected = inspect(frame, tables.config().me)?;
+    if is_own {
+        return Err(Reject::OwnNode);
+    }
     Ok(Valid { node, acked: inspected.acked, view: inspected.view })
 }
 
@@ -88,15 +95,12 @@ fn kind<F: Frame>(frame: F, config: &ClusterConfig) -> Result<(), Reject> {
 /// The magic as the upper three bytes of a big-endian word.
 pub const MAGIC_WORD: u32 = (MAGIC[0] as u32) << 16 | (MAGIC[1] as u32) << 8 | MAGIC[2] as u32;
 
-/// A configured node, and not ourselves.
+/// A configured node.
 #[inline(always)]
 fn sender<F: Frame>(frame: F, config: &ClusterConfig) -> Result<NodeId, Reject> {
     let node = NodeId::new(frame.byte(at::NODE)).ok_or(Reject::Node)?;
     if !NodeSet(config.nodes).contains(node) {
         return Err(Reject::Node);
-    }
-    if u32::from(node.raw()) == config.me {
-        return Err(Reject::OwnNode);
     }
     Ok(node)
 }

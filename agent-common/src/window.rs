@@ -133,6 +133,7 @@ pub fn record<F: Frame>(
     put(&mut window.generation, inside);
     let slot_inside = get(&slot.generation) | 1;
     put(&mut slot.generation, slot_inside);
+    store_barrier();
 
     if frame.be64(at::INCARNATION) > get(&window.incarnation) {
         forget(window, slot, frame.be64(at::INCARNATION));
@@ -144,6 +145,7 @@ pub fn record<F: Frame>(
         Recorded::Copy
     };
 
+    store_barrier();
     put(&mut slot.generation, slot_inside.wrapping_add(1));
     put(&mut window.generation, inside.wrapping_add(1));
     Ok(recorded)
@@ -171,6 +173,7 @@ fn forget(window: &mut PeerWindow, slot: &mut PeerSlot, incarnation: u64) {
         put(&mut shown.seq, 0);
         put(&mut shown.frames, 0);
         put(&mut shown.first_seq, 0);
+        put(&mut shown.sent_ns, 0);
     }
 }
 
@@ -191,11 +194,12 @@ fn record_link<F: Frame>(window: &mut PeerWindow, slot: &mut PeerSlot, frame: F,
 
     let shown = &mut slot.links[link_index(frame)];
     if stamp_ns > get(&shown.stamp_ns) {
+        // Together: their difference is what the round trip is made of.
         put(&mut shown.stamp_ns, stamp_ns);
+        put(&mut shown.sent_ns, frame.be64(at::SENT));
     }
     if seq > get(&shown.seq) {
         put(&mut shown.seq, seq);
-        put(&mut shown.sent_ns, frame.be64(at::SENT));
         put(&mut shown.keepalive_us, u64::from(frame.be32(at::KEEPALIVE)));
     }
     let frames = get(&shown.frames);
@@ -302,6 +306,15 @@ fn told(window: &PeerWindow) -> Said {
 #[inline(always)]
 fn link_index<F: Frame>(frame: F) -> usize {
     frame.byte(at::LINK) as usize & (MAX_LINKS - 1)
+}
+
+/// Between the sequence lock and what it guards, for a reader on another processor: what was stored before is seen
+/// before what is stored after. x86 orders stores by itself. BPF has no such instruction before 6.15 (load-acquire and
+/// store-release), so on arm64 the kernel's side relies on the reader: see docs/internals.md.
+#[inline(always)]
+fn store_barrier() {
+    #[cfg(not(target_arch = "bpf"))]
+    core::sync::atomic::fence(core::sync::atomic::Ordering::Release);
 }
 
 #[inline(always)]

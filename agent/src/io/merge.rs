@@ -33,8 +33,10 @@ pub fn merge(kernel: &PeerSlot, socket: &PeerSlot, out: &mut PeerSlot) {
         if alternative.stamp_ns > link.stamp_ns {
             *link = *alternative;
             if !same_life {
-                // When it was heard says something of the path; numbers of an earlier life say nothing.
-                *link = LinkSlot { stamp_ns: alternative.stamp_ns, ..LinkSlot::default() };
+                // When it was heard, and how often it would be, says something of the path; numbers of an earlier
+                // life say nothing, and its clock may have been another.
+                let LinkSlot { stamp_ns, keepalive_us, .. } = *alternative;
+                *link = LinkSlot { stamp_ns, keepalive_us, ..LinkSlot::EMPTY };
             }
         }
     }
@@ -108,13 +110,14 @@ mod tests {
             LinkSlot { stamp_ns: 2000, seq: 20, frames: 20, first_seq: 1, ..LinkSlot::default() };
         let mut socket = slot(5, 19, 1900, 1900);
         socket.links[1] =
-            LinkSlot { stamp_ns: 1900, seq: 19, frames: 18, first_seq: 1, ..LinkSlot::default() };
+            LinkSlot { stamp_ns: 1900, seq: 19, frames: 18, first_seq: 1, sent_ns: 70, keepalive_us: 2_000_000 };
         let out = merged(&kernel, &socket);
         assert_eq!(out.links[0], kernel.links[0]);
         assert_eq!(out.links[1], socket.links[1]);
 
         socket.incarnation = 4;
         let out = merged(&kernel, &socket);
-        assert_eq!(out.links[1], LinkSlot { stamp_ns: 1900, ..LinkSlot::default() });
+        let expected = LinkSlot { stamp_ns: 1900, keepalive_us: 2_000_000, ..LinkSlot::EMPTY };
+        assert_eq!(out.links[1], expected, "a send time of an earlier life is of another clock, perhaps");
     }
 }
