@@ -9,6 +9,7 @@ mod replace;
 mod threads;
 
 pub use lives::{Invocation, run};
+pub(crate) use replace::program;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -27,6 +28,7 @@ use crate::io::xdp::LoadError;
 use crate::keys::KeyError;
 use crate::rt::sender::Sender;
 use crate::rt::{self, clock, sched};
+use crate::serial;
 use crate::settings::{GroupSettings, LinkSettings, Settings};
 use crate::stats::Stats;
 use crate::takeover::netlink::{Notifications, Requests};
@@ -128,7 +130,8 @@ fn live(settings: &Arc<Settings>, beginning: Beginning) -> Result<Left, RunError
         .inspect_err(|errno| warn!("addresses will not be announced: {errno} (it needs CAP_NET_RAW)"))
         .ok();
 
-    let (rt_queues, takeover_queues, ends) = queues::make(settings)?;
+    let (rt_queues, takeover_queues, mut ends) = queues::make(settings)?;
+    let (_lines, serial) = serial_lines(settings, &stats, &mut ends)?;
     let takeover =
         Takeover::new(settings, requests, notifications, packets, takeover_queues, Arc::clone(&stats));
     let parts = rt::Parts {
@@ -136,7 +139,8 @@ fn live(settings: &Arc<Settings>, beginning: Beginning) -> Result<Left, RunError
         kernel: network.kernel,
         receiver: network.receiver,
         paths: network.paths,
-        sender: Sender::new(settings.cluster_id, micros(settings.timing.keepalive), &keyring),
+        serial,
+        sender: Sender::new(settings.cluster_id, &settings.links, &keyring),
         queues: rt_queues,
         gates: network.gates,
         watchdog: open_watchdog(settings)?,
@@ -154,6 +158,21 @@ fn live(settings: &Arc<Settings>, beginning: Beginning) -> Result<Left, RunError
         Left::Paused { .. } => {}
     }
     Ok(left)
+}
+
+/// The serial lines, if there are any: their thread, which is waited for when it is dropped, and the rt thread's side
+/// of them, which is dropped before.
+fn serial_lines(
+    settings: &Settings,
+    stats: &Arc<Stats>,
+    ends: &mut queues::BridgeEnds,
+) -> Result<(Option<serial::Running>, Option<serial::Ends>), RunError> {
+    let (notes, wake) = ends.more_notes()?;
+    let made = serial::make(settings, stats, notes, wake).map_err(descriptor("the serial lines' descriptors"))?;
+    let Some((ends, thread)) = made else { return Ok((None, None)) };
+    let running = serial::Running::start(thread, &settings.runtime)
+        .map_err(|source| RunError::Thread { name: "serial", source })?;
+    Ok((Some(running), Some(ends)))
 }
 
 fn open_watchdog(settings: &Settings) -> Result<Option<Watchdog>, RunError> {

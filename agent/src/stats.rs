@@ -7,6 +7,8 @@ use std::time::Duration;
 use agent_common::ids::MAX_LINKS;
 use agent_common::maps::COUNTERS;
 
+use crate::serial::LINES_MAX;
+
 /// Upper bounds of the histograms' buckets, microseconds; the last bucket is everything above.
 pub const BUCKETS_US: [u64; 16] = [
     10, 20, 50, 100, 200, 300, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 500_000, 1_000_000,
@@ -41,6 +43,39 @@ pub struct Stats {
     pub scheduling: AtomicU32,
     /// 1 when memory is locked.
     pub memory_locked: AtomicU32,
+    /// By the number of this node's serial line.
+    pub lines: [LineStats; LINES_MAX],
+}
+
+/// What is counted of one serial line.
+#[derive(Default, Debug)]
+pub struct LineStats {
+    /// 1 while its device is open.
+    pub open: AtomicU32,
+    /// Times that it was opened.
+    pub opened: AtomicU64,
+    /// The same, after it had been lost.
+    pub reopened: AtomicU64,
+    /// Times that it was lost.
+    pub lost: AtomicU64,
+    /// Bytes read.
+    pub received_bytes: AtomicU64,
+    /// Frames read that look like heartbeats.
+    pub received_frames: AtomicU64,
+    /// What was read between two delimiters and is no heartbeat: noise, half and damaged frames.
+    pub noise: AtomicU64,
+    /// The same, longer than any frame.
+    pub overlong: AtomicU64,
+    /// This node's own heartbeats that came back.
+    pub returned: AtomicU64,
+    /// Bytes written.
+    pub sent_bytes: AtomicU64,
+    /// Frames written.
+    pub sent_frames: AtomicU64,
+    /// Those of them that are other nodes' heartbeats.
+    pub forwarded: AtomicU64,
+    /// Heartbeats that did not leave: a newer one took their place, the line was lost, or their hops were used up.
+    pub dropped: AtomicU64,
 }
 
 impl Stats {

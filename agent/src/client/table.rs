@@ -80,6 +80,9 @@ fn facts(status: &Status, out: &mut String) {
     for GateDrops { address, ingress, egress } in &status.gate_drops {
         let _ = writeln!(out, "            {ingress} packets to {address} and {egress} from it were dropped");
     }
+    for line in &status.lines {
+        let _ = writeln!(out, "Line        {} of {} {}", line.device, line.link, line.state);
+    }
     let scheduling = match status.realtime.scheduling.as_str() {
         "deadline" => "SCHED_DEADLINE",
         "fifo" => "SCHED_FIFO",

@@ -10,14 +10,26 @@ use agent_common::ids::MAX_LINKS;
 use super::cluster::Nodes;
 use super::report::Findings;
 use super::section::{At, Section, advice, near};
-use super::value;
+use super::{serial, value};
 use crate::settings::{Cast, LinkSettings, Medium, NetworkLink};
 
 /// `ha-cluster`, as IANA has it.
 const PORT: u16 = 694;
 /// How a node that is not on a link is written.
-const NOT_ON_LINK: &str = "none";
-const KEYS: &[&str] = &["type", "interface", "peers", "group", "ttl", "port", "device", "baud"];
+pub(super) const NOT_ON_LINK: &str = "none";
+const KEYS: &[&str] = &[
+    "type",
+    "interface",
+    "peers",
+    "group",
+    "ttl",
+    "port",
+    "device",
+    "devices",
+    "baud",
+    "rtscts",
+    "hopfudge",
+];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -36,7 +48,7 @@ impl Kind {
             Self::Ucast => &["type", "interface", "port", "peers"],
             Self::Bcast => &["type", "interface", "port"],
             Self::Mcast => &["type", "interface", "port", "group", "ttl"],
-            Self::Serial => KEYS,
+            Self::Serial => &["type", "device", "devices", "baud", "rtscts", "hopfudge"],
         }
     }
 }
@@ -70,15 +82,13 @@ fn link(
     keepalive: Duration,
     findings: &mut Findings<'_>,
 ) -> Option<LinkSettings> {
-    let help = "add type = \"ucast\", \"bcast\" or \"mcast\"";
+    let help = "add type = \"ucast\", \"bcast\", \"mcast\" or \"serial\"";
     section.demand("type", "[[link]] lacks `type`", help, findings);
     let kind = section.choice("type", &Kind::ALL, findings)?;
-    if kind.value == Kind::Serial {
-        let help = "remove the link, or use a network with type = \"ucast\", \"bcast\" or \"mcast\"";
-        findings.error(kind.span, "this version has no serial links yet", help);
-        return None;
-    }
     foreign_keys(section, kind.value, findings);
+    if kind.value == Kind::Serial {
+        return serial::serial(id, section, nodes, keepalive, findings);
+    }
     let interface = section.required("interface", "eth0", findings);
     if let Some(At { value: text, span }) = &interface
         && let Err(error) = value::interface(text)
@@ -225,7 +235,10 @@ fn same_as_earlier(
     span: Range<usize>,
     findings: &mut Findings<'_>,
 ) {
-    let Some(link) = link.network() else { return };
+    let link = match &link.medium {
+        Medium::Network(network) => network,
+        Medium::Serial(serial) => return serial::same_as_earlier(earlier, serial, &span, findings),
+    };
     for earlier in earlier {
         let Some(other) = earlier.value.network().filter(|other| other.port == link.port) else { continue };
         let same = match (&other.cast, &link.cast) {

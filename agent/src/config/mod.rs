@@ -9,6 +9,7 @@ mod quorum;
 pub(crate) mod report;
 mod runtime;
 pub(crate) mod section;
+mod serial;
 mod timing;
 mod value;
 
@@ -78,8 +79,10 @@ fn read(name: &str, root: &Section<'_>, hostname: &str, findings: &mut Findings<
     let cluster = cluster::cluster(root, &nodes, hostname, base, findings);
     let (timing, reachtime) = timing::timing(root, findings);
     let quorum = quorum::quorum(root, &nodes, findings);
-    let links = links::links(root, &nodes, timing.keepalive, findings);
+    let mut links = links::links(root, &nodes, timing.keepalive, findings);
     let groups = groups::groups(root, &nodes, &links, findings);
+    let load = serial::Load { nodes: nodes.count(), groups: groups.len(), timing };
+    serial::stretch(&mut links, &nodes, load, findings);
     let (decided, rule) = match quorum {
         Some(Decided { quorum, vote_change, ping }) => (Some((quorum, vote_change)), ping),
         None => (None, None),

@@ -211,6 +211,20 @@ impl<'t> Section<'t> {
         Some(At::new(values, found.span()))
     }
 
+    /// A text, or a list of texts.
+    pub(crate) fn texts(
+        &self,
+        key: &str,
+        example: &str,
+        findings: &mut Findings<'_>,
+    ) -> Option<At<Vec<At<&'t str>>>> {
+        let found = self.get(key)?;
+        match found.get_ref().as_str() {
+            Some(text) => Some(At::new(vec![At::new(text, found.span())], found.span())),
+            None => self.strings(key, &format!("[{example}]"), findings),
+        }
+    }
+
     /// An interval within bounds.
     pub(crate) fn duration(
         &self,
@@ -290,10 +304,15 @@ impl<'t> Section<'t> {
     }
 
     /// A table with free keys.
-    pub(crate) fn map(&self, key: &str, example: &str, findings: &mut Findings<'_>) -> Option<Section<'t>> {
+    pub(crate) fn map(
+        &self,
+        key: &'static str,
+        example: &str,
+        findings: &mut Findings<'_>,
+    ) -> Option<Section<'t>> {
         let found = self.get(key)?;
         if let Some(table) = found.get_ref().as_table() {
-            return Some(Self { title: "peers", table, span: found.span(), misspelt: Vec::new() });
+            return Some(Self { title: key, table, span: found.span(), misspelt: Vec::new() });
         }
         self.wrong_type(key, found, &format!("a table, as in {key} = {example}"), findings);
         None

@@ -7,7 +7,8 @@ use agent_core::{Change, GateBy, Instant, PeerState, Transition};
 use serde::{Deserialize, Serialize};
 
 use super::label;
-use crate::bridge::{AddressChange, Note};
+use crate::bridge::{AddressChange, LineChange, Note};
+use crate::serial;
 use crate::settings::Settings;
 
 /// One event. `t_ns` is when it happened, in nanoseconds of CLOCK_MONOTONIC.
@@ -111,6 +112,18 @@ pub enum What {
         /// Whom it votes for.
         candidate: Option<String>,
     },
+    /// A serial line of this node was opened or lost.
+    Line {
+        /// Its device.
+        device: String,
+        /// Its link, as `status` names it.
+        link: String,
+        /// `open` or `lost`.
+        to: String,
+        /// Why it was lost.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        reason: Option<String>,
+    },
     /// This node was to be fenced.
     Fence {
         /// Who.
@@ -191,6 +204,9 @@ impl<'s> Teller<'s> {
             Note::Transition(transition) => vec![self.transition(transition)],
             Note::Answer { .. } => Vec::new(),
             Note::SelfFenced { at, group } => vec![Event { t_ns: at.0, what: self.fenced(*group) }],
+            Note::Line { at, line, change } => {
+                self.line(*line, *change).map(|what| Event { t_ns: at.0, what }).into_iter().collect()
+            }
             Note::WatchdogFailed { at, errno } => {
                 let errno = nix::errno::Errno::from_raw(*errno);
                 let what = What::own(&format!("the watchdog could not be petted: {}", errno.desc()));
@@ -224,6 +240,7 @@ impl<'s> Teller<'s> {
             What::Gate { to, by, .. } => to == "closed" && by == label::gate_by(GateBy::Kernel),
             What::Vote { .. } => false,
             What::Fence { .. } => true,
+            What::Line { to, .. } => to == "lost",
             What::Address { to, .. } => to == "failed" || to == "vanished",
             What::Config { to, .. } => to == "refused",
             What::Own { quorum, dropped, .. } => *quorum == Some(false) || dropped.is_some(),
@@ -308,6 +325,16 @@ impl<'s> Teller<'s> {
         let addresses = settings.into_iter().flat_map(|settings| &settings.addresses);
         let name = settings.map_or("", |settings| settings.name.as_str());
         addresses.map(move |settings| gate(settings.address.to_string(), name, open, by))
+    }
+
+    fn line(&self, number: u8, change: LineChange) -> Option<What> {
+        let line = serial::lines(self.settings).into_iter().nth(usize::from(number))?;
+        let (to, reason) = match change {
+            LineChange::Open => ("open", None),
+            LineChange::Lost(loss) => ("lost", Some(loss.text())),
+        };
+        let (device, link) = (line.device.display().to_string(), self.settings.link_name(line.link));
+        Some(What::Line { device, link, to: to.to_owned(), reason })
     }
 
     fn fenced(&self, group: GroupId) -> What {

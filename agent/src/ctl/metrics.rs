@@ -1,6 +1,8 @@
 //! `/metrics` in OpenMetrics text. Every reason of a refusal and every state is always present, so that an alert
 //! never waits for a series to appear. docs/commands.md lists the names; they only grow.
 
+mod lines;
+
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -50,6 +52,7 @@ pub fn render(from: &Sources<'_>) -> String {
     gates(from, &mut families);
     peers(from, &mut families);
     links(from, &mut families);
+    lines::lines(from, &mut families);
     groups(from, &mut families);
     agent(from, &mut families);
     times(from, &mut families);

@@ -2,6 +2,7 @@
 //! Made from the newest snapshot of the core and the counters; read back by the command for its table.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use agent_common::maps::Direction;
@@ -13,8 +14,9 @@ use serde::{Deserialize, Serialize};
 use super::label;
 use crate::bridge::KernelView;
 use crate::gate::guard;
+use crate::serial::{self, LineSettings};
 use crate::settings::{ReceiveMode, Settings};
-use crate::stats::Stats;
+use crate::stats::{LineStats, Stats};
 
 /// The whole answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,6 +50,20 @@ pub struct Status {
     /// What gates dropped, by address; those that are not zero.
     #[serde(default)]
     pub gate_drops: Vec<GateDrops>,
+    /// This node's serial lines.
+    #[serde(default)]
+    pub lines: Vec<Line>,
+}
+
+/// One serial line of this node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line {
+    /// Its device.
+    pub device: String,
+    /// Its link, as in [`Link::link`].
+    pub link: String,
+    /// `open`, or `lost`: it could not be opened, or is gone, and is looked for twice a second.
+    pub state: String,
 }
 
 /// Packets that the gate of an address dropped.
@@ -215,11 +231,22 @@ impl Status {
             leaving: snapshot.leaving,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             gate_drops: from.gate_drops().filter(|drops| drops.ingress + drops.egress > 0).collect(),
+            lines: from.lines(),
         }
     }
 }
 
 impl Sources<'_> {
+    fn lines(&self) -> Vec<Line> {
+        let lines = serial::lines(self.settings).into_iter().zip(&self.stats.lines);
+        let line = |(line, stats): (LineSettings, &LineStats)| Line {
+            device: line.device.display().to_string(),
+            link: self.settings.link_name(line.link),
+            state: if stats.open.load(Ordering::Relaxed) != 0 { "open" } else { "lost" }.to_owned(),
+        };
+        lines.map(line).collect()
+    }
+
     fn status_of(&self, id: NodeId, witness: bool) -> Node {
         let view = self.node(id);
         let own = id == self.settings.me;

@@ -41,6 +41,10 @@ impl Event {
             What::Vote { group, epoch, candidate: Some(candidate) } => {
                 format!("vote for {group}: {candidate}, epoch {epoch}")
             }
+            What::Line { device, link, to, reason } => {
+                let why = reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+                format!("line {device} of {link}: {to}{why}")
+            }
             What::Fence { node, to, reason } => format!("fencing of {node}: {to}: {reason}"),
             What::Config { what, to, reason: None } => format!("{what}: {to}"),
             What::Config { what, to, reason: Some(reason) } => format!("{what}: {to}: {reason}"),

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use agent_common::maps::{ClusterConfig, Counter, PeerSlot};
 use agent_common::window::{PeerWindow, Slots, Windows};
 use agent_common::wire::at;
-use agent_common::{Keys, LinkId, NodeId, Reject, receive};
+use agent_common::{Accepted, Keys, LinkId, NodeId, Reject, receive};
 use agent_core::Instant;
 
 use super::datagram::{Batch, Datagram};
@@ -78,6 +78,23 @@ impl Receiver {
         complete
     }
 
+    /// Takes one frame that was read from a serial line of `link` at `at`.
+    ///
+    /// # Errors
+    /// Why it does not count; it was counted as such.
+    pub fn take(
+        &mut self,
+        frame: &[u8],
+        link: LinkId,
+        at: Instant,
+        stats: &Stats,
+    ) -> Result<Accepted, Reject> {
+        let (windows, slots) = (&mut self.windows, &mut self.slots);
+        let outcome = receive(frame, link, &self.config, &self.keys, windows, slots, at.0);
+        count(outcome, stats);
+        outcome
+    }
+
     fn drain_one(&mut self, socket: &Socket, before: Instant, stats: &Stats) -> Instant {
         let mut until = before;
         for _ in 0..BATCHES_MAX {
@@ -128,7 +145,7 @@ const FIRST_LINK: LinkId = match LinkId::new(0) {
     None => panic!("zero is below every bound"),
 };
 
-fn count(outcome: Result<agent_common::Accepted, Reject>, stats: &Stats) {
+fn count(outcome: Result<Accepted, Reject>, stats: &Stats) {
     let add = |index: usize| {
         if let Some(counter) = stats.socket.get(index) {
             counter.fetch_add(1, Ordering::Relaxed);

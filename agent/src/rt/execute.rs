@@ -64,7 +64,7 @@ impl Rt {
 
     fn send(&mut self, links: u8) -> u8 {
         let parts = &mut self.parts;
-        parts.sender.send(self.node.outgoing(), links, &parts.paths, &parts.stats)
+        parts.sender.send(self.node.outgoing(), links, &parts.paths, parts.serial.as_mut(), &parts.stats)
     }
 
     /// Hands a job to the takeover thread. Its queue holds a job for every resource there can be; should it be full all

@@ -27,6 +27,7 @@ use crate::gate::Gates;
 use crate::io::paths::Paths;
 use crate::io::receiver::Receiver;
 use crate::io::xdp::Kernel;
+use crate::serial;
 use crate::stats::Stats;
 use crate::takeover::{Happened, Job, Outcome};
 use crate::watchdog::Watchdog;
@@ -90,6 +91,8 @@ pub struct Parts {
     pub receiver: Receiver,
     /// The links.
     pub paths: Paths,
+    /// Serial lines, if this node has any.
+    pub serial: Option<serial::Ends>,
     /// Signs and sends.
     pub sender: Sender,
     /// Queues.
@@ -139,6 +142,9 @@ impl Rt {
         waker.watch(&*parts.queues.outcomes_ready, Source::Thread, true)?;
         if let Some(kernel) = &parts.kernel {
             waker.watch(kernel.news.as_fd(), Source::Receive, true)?;
+        }
+        if let Some(serial) = &parts.serial {
+            waker.watch(serial.ready(), Source::Receive, true)?;
         }
         for socket in parts.paths.sockets().iter().filter(|socket| socket.receives) {
             waker.watch(socket.channel.as_fd(), Source::Receive, false)?;
@@ -330,7 +336,9 @@ impl Rt {
         }
         let now = clock::now();
         let complete = parts.receiver.drain(parts.paths.sockets(), &parts.stats);
-        now.min(complete)
+        let lines = parts.serial.as_mut();
+        let read = lines.map_or(now, |serial| serial.drain(&mut parts.receiver, now, &parts.stats));
+        now.min(complete).min(read)
     }
 
     /// Tells the core of every slot that changed, and of every slot on which a verdict hangs now.

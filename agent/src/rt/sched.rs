@@ -101,6 +101,11 @@ pub fn takeover_thread(runtime: &RuntimeSettings) -> Outcome {
     outcome
 }
 
+/// Makes the calling thread the serial thread: as urgent as the takeover thread.
+pub fn serial_thread(runtime: &RuntimeSettings) -> Outcome {
+    takeover_thread(runtime)
+}
+
 /// Whether to try SCHED_DEADLINE and SCHED_FIFO. A pinned thread cannot have the first (sched(7)).
 const fn classes(wanted: Scheduling, free_to_move: bool) -> (bool, bool) {
     match wanted {

@@ -19,6 +19,7 @@ use crate::io::paths::{Arrival, Paths};
 use crate::io::programs::Programs;
 use crate::io::receiver::Receiver;
 use crate::io::xdp::{self, Attached, Kernel, LoadError, cluster_config};
+use crate::serial;
 use crate::settings::{ReceiveMode, Settings};
 
 /// Where the frames of each usable link arrive. A link that cannot be used now is named and left out.
@@ -40,7 +41,8 @@ fn arrivals(settings: &Settings) -> Result<Vec<Arrival>, RunError> {
             Err(error) => warn!("link {}: {error}", settings.link_name(id)),
         }
     }
-    if arrivals.is_empty() && !settings.links.is_empty() { Err(RunError::NoLink) } else { Ok(arrivals) }
+    let has_lines = !serial::lines(settings).is_empty();
+    if arrivals.is_empty() && !settings.links.is_empty() && !has_lines { Err(RunError::NoLink) } else { Ok(arrivals) }
 }
 
 fn warn_if_absent(arrival: &Arrival, interface: Option<&Interface>, settings: &Settings) {
@@ -114,7 +116,7 @@ pub(super) fn bring_up(
     for (link, error) in &errors {
         warn!("link {}: {error}", settings.link_name(*link));
     }
-    if !settings.links.is_empty() && !LinkId::all().any(|link| paths.usable(link)) {
+    if !settings.links.is_empty() && !LinkId::all().any(|link| paths.usable(link)) && serial::lines(settings).is_empty() {
         let denied = errors.iter().find(|(_, error)| error.is_denied());
         return Err(
             denied.map_or(RunError::NoLink, |_| RunError::NotPermitted(ErrorKind::PermissionDenied.into()))

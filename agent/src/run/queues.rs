@@ -35,6 +35,13 @@ pub(super) struct Control {
 }
 
 impl BridgeEnds {
+    /// A queue of notes for one more thread, and what wakes their reader.
+    pub(super) fn more_notes(&mut self) -> Result<(rtrb::Producer<Note>, OwnedFd), RunError> {
+        let (notes, out) = rtrb::RingBuffer::new(bridge::NOTES);
+        self.notes.push(out);
+        Ok((notes, duplicate(&self.notes_ready)?))
+    }
+
     /// Puts the control thread's side together.
     pub(super) fn into_control(
         self,
