@@ -1,29 +1,30 @@
 //! What the program does with a packet: is it for one of our links, is it valid, then stamp and record it.
 //! All judgement is `agent_common`'s; here are only the packet, the maps and the lock that it runs on.
 
+use crate::{
+    digest::KernelHasher,
+    gate_bar,
+    maps::{self, NO_LINK, Scratch},
+    parse::{Context, Datagram, Packet, Place, datagram},
+    time::KernelInstant,
+};
 use agent_common::{
     LinkId, NodeId, Reject,
     frame::Frame,
     ids::MAX_LINKS,
     maps::{ClusterConfig, Counter, KeyState, LinkConfig, News, PeerSlot},
+    rival::{self, Origin},
     validate::{MAGIC_WORD, Tables, Valid, validate},
     window::{PeerWindow, Recorded, mark_told, record},
     wire::{BODY_MIN, TAG_LEN, at},
-};
-use aya_ebpf::programs::XdpContext;
-
-use crate::{
-    digest::KernelHasher,
-    gate_bar,
-    maps::{self, NO_LINK, Scratch},
-    parse::{Datagram, Packet, Place, datagram},
-    time::KernelInstant,
 };
 
 /// Bytes that every heartbeat has at least: what was checked at once for all reads of the header.
 const FRAME_MIN: usize = BODY_MIN + TAG_LEN;
 /// Payloads start within the first 90 bytes.
 const PAYLOAD_OFFSET_MASK: usize = 127;
+/// [`Scratch::source`]: the address is of IPv6.
+const SOURCE_IPV6: u64 = 1 << 8;
 /// Frames are shorter than this.
 const FRAME_OFFSET_MASK: usize = 2047;
 
@@ -39,12 +40,15 @@ pub(crate) enum Verdict {
 
 /// Handles one packet.
 #[inline(always)]
-pub(crate) fn handle(ctx: &XdpContext) -> Verdict {
+pub(crate) fn handle<C: Context>(ctx: &C) -> Verdict {
     let Some(scratch) = find(ctx) else { return Verdict::Foreign };
     match hear(ctx, scratch) {
         Ok(()) => Verdict::Heard,
         Err(reason) => {
             maps::count(reason.index());
+            if reason == Reject::OwnNode {
+                note_rival(ctx, scratch);
+            }
             Verdict::Refused(reason)
         }
     }
@@ -52,7 +56,7 @@ pub(crate) fn handle(ctx: &XdpContext) -> Verdict {
 
 /// Finds a datagram that was sent to one of our links and notes where its payload lies.
 #[inline(always)]
-fn find(ctx: &XdpContext) -> Option<*mut Scratch> {
+fn find<C: Context>(ctx: &C) -> Option<*mut Scratch> {
     let packet = Packet::of(ctx);
     let datagram = datagram(packet)?;
     let start = packet.place(datagram.payload, 4)?;
@@ -68,27 +72,36 @@ fn find(ctx: &XdpContext) -> Option<*mut Scratch> {
 
 #[inline(always)]
 fn note(scratch: *mut Scratch, datagram: &Datagram, arrival: u64) {
-    let found = Scratch { payload: datagram.payload as u64, len: datagram.len as u64, arrival };
+    let family = if datagram.is_ipv6 { SOURCE_IPV6 } else { 0 };
+    let found = Scratch {
+        payload: datagram.payload as u64,
+        len: datagram.len as u64,
+        arrival,
+        source: datagram.source as u64 | family,
+    };
     // SAFETY: this processor's own memory, from the map.
     unsafe { core::ptr::write_volatile(scratch, found) };
 }
 
 /// The link that the frame names, if that is where it arrived; else [`NO_LINK`] if it was sent to the address and port
-/// of some link of ours; else it is none of our business.
+/// of some link of ours; else it is none of our business. Under a VLAN tag it may be for the link of an interface on top
+/// of this one, and goes on to it.
 #[inline(always)]
-fn arrival(ctx: &XdpContext, packet: Packet, datagram: &Datagram, has_magic: bool) -> Option<u64> {
+fn arrival<C: Context>(ctx: &C, packet: Packet, datagram: &Datagram, has_magic: bool) -> Option<u64> {
     let links = maps::links()?;
+    let ifindex = ctx.ifindex();
     if has_magic && let Some(header) = packet.place(datagram.payload, BODY_MIN) {
         let id: u8 = header.read(at::LINK);
         // The mask keeps the index in bounds; whether the id itself was, is the validation's to say.
         let link = &links[usize::from(id) & (MAX_LINKS - 1)];
-        if is_sent_to(link, datagram) && link.ifindex as usize == ctx.ingress_ifindex() {
+        if is_sent_to(link, datagram) && link.ifindex == ifindex {
             return Some(u64::from(id));
         }
     }
+    let is_tagged = datagram.is_tagged || ctx.was_tagged();
     let mut id = 0;
     while id < MAX_LINKS {
-        if is_sent_to(&links[id], datagram) {
+        if is_sent_to(&links[id], datagram) && (!is_tagged || links[id].ifindex == ifindex) {
             return Some(NO_LINK);
         }
         id += 1;
@@ -109,9 +122,23 @@ fn is_sent_to(link: &LinkConfig, datagram: &Datagram) -> bool {
     (a ^ e) | (b ^ f) | (c ^ g) | (d ^ h) == 0
 }
 
+/// Whether a datagram is for the port of any link: the rest of it is worth looking at.
+#[inline(always)]
+pub(crate) fn is_to_a_port(datagram: &Datagram) -> bool {
+    let Some(links) = maps::links() else { return false };
+    let mut id = 0;
+    while id < MAX_LINKS {
+        if links[id].port == datagram.port && links[id].ifindex != 0 {
+            return true;
+        }
+        id += 1;
+    }
+    false
+}
+
 /// Validates and records.
 #[inline(always)]
-fn hear(ctx: &XdpContext, scratch: *mut Scratch) -> Result<(), Reject> {
+fn hear<C: Context>(ctx: &C, scratch: *mut Scratch) -> Result<(), Reject> {
     let frame = PacketFrame::new(ctx, scratch).ok_or(Reject::Length)?;
     // SAFETY: this processor's own memory, from the map.
     let arrival = read_back(unsafe { &raw const (*scratch).arrival });
@@ -150,6 +177,42 @@ fn keep(frame: PacketFrame, valid: &Valid, ours: u64) -> Result<(), Reject> {
         gate_bar::raise(frame, valid.node);
     }
     Ok(())
+}
+
+/// Notes an authentic frame with our own id, and where it came from, under the lock of our own window, which guards
+/// nothing else.
+#[inline(always)]
+fn note_rival<C: Context>(ctx: &C, scratch: *mut Scratch) {
+    let Some(frame) = PacketFrame::new(ctx, scratch) else { return };
+    let Some(config) = maps::config() else { return };
+    let Some(me) = NodeId::new(config.me as u8) else { return };
+    let Ok(window) = maps::window(me) else { return };
+    let Some(entry) = maps::rival(rival::entry(frame, config.incarnation)) else { return };
+    let origin = Origin {
+        stamp_ns: KernelInstant::now().0,
+        source: source(frame).unwrap_or([0; 4]),
+        ifindex: ctx.ifindex(),
+    };
+    maps::locked(window, |_| {
+        // SAFETY: from the map, and written only under this lock.
+        let entry = unsafe { &mut *entry };
+        rival::note(entry, frame, config.incarnation, &origin);
+    });
+}
+
+/// The address that the packet came from.
+#[inline(always)]
+fn source(frame: PacketFrame) -> Option<[u32; 4]> {
+    // SAFETY: this processor's own memory, from the map.
+    let source = read_back(unsafe { &raw const (*frame.scratch).source });
+    let at = source as usize & PAYLOAD_OFFSET_MASK;
+    let packet = frame.packet;
+    if source & SOURCE_IPV6 == 0 {
+        let address = packet.after(packet.first(), at, 4)?;
+        return Some([0, 0, u32::from_be(0xffff), address.read(0)]);
+    }
+    let address = packet.after(packet.first(), at, 16)?;
+    Some([address.read(0), address.read(4), address.read(8), address.read(12)])
 }
 
 /// The maps as the validation asks for them.
@@ -209,7 +272,7 @@ struct PacketFrame {
 
 impl PacketFrame {
     #[inline(always)]
-    fn new(ctx: &XdpContext, scratch: *mut Scratch) -> Option<Self> {
+    fn new<C: Context>(ctx: &C, scratch: *mut Scratch) -> Option<Self> {
         let packet = Packet::of(ctx);
         let header = packet.after(packet.first(), payload(scratch), FRAME_MIN)?;
         Some(Self { packet, header, scratch })

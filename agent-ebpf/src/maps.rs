@@ -6,7 +6,7 @@ use agent_common::{
     ids::{MAX_LINKS, MAX_NODES, NodeId},
     maps::{
         COUNTERS as COUNTER_COUNT, ClusterConfig, Counter, KeyState, LinkConfig, LinkTable, NEWS_BYTES, News,
-        PeerSlot,
+        PeerSlot, RIVALS, Rival,
     },
     sha256::Work,
     window::PeerWindow,
@@ -33,6 +33,8 @@ static KEYS: Array<KeyState> = Array::with_max_entries(256, 0);
 static WINDOWS: btf_maps::Array<LockedWindow, MAX_NODES, 0> = btf_maps::Array::new();
 #[map]
 static SLOTS: Array<PeerSlot> = Array::with_max_entries(MAX_NODES as u32, MMAPABLE);
+#[map]
+static RIVAL: Array<Rival> = Array::with_max_entries(RIVALS as u32, MMAPABLE);
 #[map]
 static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTER_COUNT as u32, 0);
 #[map]
@@ -62,6 +64,8 @@ pub(crate) struct Scratch {
     pub(crate) len: u64,
     /// The link where it arrived, [`NO_LINK`] for none.
     pub(crate) arrival: u64,
+    /// Offset of the source address, and of which family it is.
+    pub(crate) source: u64,
 }
 
 /// [`Scratch::arrival`] of a frame that is for us, but not for the link where it arrived.
@@ -95,6 +99,12 @@ pub(crate) fn window(node: NodeId) -> Result<*mut LockedWindow, Reject> {
 #[inline(always)]
 pub(crate) fn slot(node: NodeId) -> Result<*mut PeerSlot, Reject> {
     SLOTS.get_ptr_mut(u32::from(node.raw())).ok_or(Reject::Node)
+}
+
+/// The newest frame with our own id, of either kind.
+#[inline(always)]
+pub(crate) fn rival(kind: usize) -> Option<*mut Rival> {
+    RIVAL.get_ptr_mut(kind as u32)
 }
 
 /// This processor's scratch memory.

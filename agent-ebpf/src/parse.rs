@@ -1,7 +1,7 @@
 //! From a packet to the UDP datagram in it: Ethernet, up to two VLAN tags, IPv4 or IPv6, UDP.
 //! Copies out, never changes; whatever is not whole, plain UDP is `None`, and goes on unchanged.
 
-use aya_ebpf::programs::XdpContext;
+use aya_ebpf::programs::{TcContext, XdpContext};
 
 const ETHERNET_LEN: usize = 14;
 const VLAN_LEN: usize = 4;
@@ -19,17 +19,84 @@ const PROTOCOL_UDP: u8 = 17;
 const FRAGMENT: u16 = 0x3fff;
 const U16_MASK: usize = 0xffff;
 
+/// Most bytes of headers before a datagram's payload: two VLAN tags, IPv4 with all its options.
+pub(crate) const HEADERS_MAX: usize = ETHERNET_LEN + 2 * VLAN_LEN + 60 + UDP_LEN;
+
 /// A UDP datagram, and where its payload lies.
 #[derive(Clone, Copy)]
 pub(crate) struct Datagram {
-    /// Offset of the payload from the start of the packet, at most 90.
+    /// Offset of the payload from the start of the packet, at most [`HEADERS_MAX`].
     pub(crate) payload: usize,
-    /// Bytes of the payload, all of them in the packet.
+    /// Offset of the source address, which is as long as the version says.
+    pub(crate) source: usize,
+    /// IPv6, else IPv4.
+    pub(crate) is_ipv6: bool,
+    /// Under a VLAN tag: perhaps for another interface, on top of this one.
+    pub(crate) is_tagged: bool,
+    /// Bytes of the payload, all of them in the packet if the caller asked for that.
     pub(crate) len: usize,
     /// Destination port in native order.
     pub(crate) port: u32,
     /// Destination address as words in memory order, IPv4 as ::ffff:a.b.c.d.
     pub(crate) destination: [u32; 4],
+}
+
+/// What a program is called with: a frame of a driver, or a packet on its way into the stack.
+pub(crate) trait Context {
+    /// Where the packet starts, at its Ethernet header.
+    fn start(&self) -> usize;
+    /// Where the bytes end that can be read.
+    fn end(&self) -> usize;
+    /// The interface on which it arrived.
+    fn ifindex(&self) -> u32;
+    /// Whether the outermost VLAN tag has been taken off already.
+    fn was_tagged(&self) -> bool;
+}
+
+impl Context for XdpContext {
+    #[inline(always)]
+    fn start(&self) -> usize {
+        self.data()
+    }
+
+    #[inline(always)]
+    fn end(&self) -> usize {
+        self.data_end()
+    }
+
+    #[inline(always)]
+    fn ifindex(&self) -> u32 {
+        self.ingress_ifindex() as u32
+    }
+
+    #[inline(always)]
+    fn was_tagged(&self) -> bool {
+        false
+    }
+}
+
+impl Context for TcContext {
+    #[inline(always)]
+    fn start(&self) -> usize {
+        self.data()
+    }
+
+    #[inline(always)]
+    fn end(&self) -> usize {
+        self.data_end()
+    }
+
+    #[inline(always)]
+    fn ifindex(&self) -> u32 {
+        // SAFETY: the kernel's own structure, for as long as the program runs.
+        unsafe { (*self.skb.skb).ifindex }
+    }
+
+    #[inline(always)]
+    fn was_tagged(&self) -> bool {
+        // SAFETY: as above.
+        unsafe { (*self.skb.skb).vlan_present != 0 }
+    }
 }
 
 /// The packet's bytes.
@@ -42,14 +109,8 @@ pub(crate) struct Packet {
 impl Packet {
     /// Reads the bounds afresh from the context.
     #[inline(always)]
-    pub(crate) fn of(ctx: &XdpContext) -> Self {
-        Self::between(ctx.data(), ctx.data_end())
-    }
-
-    /// The bytes from `start` to `end`, as a context of another kind has them.
-    #[inline(always)]
-    pub(crate) fn between(start: usize, end: usize) -> Self {
-        Self { start, end }
+    pub(crate) fn of<C: Context>(ctx: &C) -> Self {
+        Self { start: ctx.start(), end: ctx.end() }
     }
 
     /// Where the packet starts; nothing is checked to be there.
@@ -106,9 +167,18 @@ impl Place {
     }
 }
 
-/// The datagram of a packet, `None` when the packet is anything else.
+/// The datagram of a packet, `None` when the packet is anything else, or its end is not there.
 #[inline(always)]
 pub(crate) fn datagram(packet: Packet) -> Option<Datagram> {
+    let datagram = headers(packet)?;
+    // A swap of bytes loses the bound of its value on 5.10.
+    packet.place(datagram.payload, opaque(datagram.len) & U16_MASK)?;
+    Some(datagram)
+}
+
+/// What the headers say of a datagram, of which nothing else needs to be there.
+#[inline(always)]
+pub(crate) fn headers(packet: Packet) -> Option<Datagram> {
     let mut kind = packet.place(0, ETHERNET_LEN)?.be16(12);
     let mut at = ETHERNET_LEN;
     let mut tags = 0;
@@ -117,11 +187,13 @@ pub(crate) fn datagram(packet: Packet) -> Option<Datagram> {
         at += VLAN_LEN;
         tags += 1;
     }
-    match kind {
+    let mut datagram = match kind {
         ETHERTYPE_IPV4 => ipv4(packet, at),
         ETHERTYPE_IPV6 => ipv6(packet, at),
         _ => None,
-    }
+    }?;
+    datagram.is_tagged = tags > 0;
+    Some(datagram)
 }
 
 /// RFC 791. Options are skipped, fragments are left to the stack.
@@ -138,7 +210,8 @@ fn ipv4(packet: Packet, at: usize) -> Option<Datagram> {
     }
     let total = usize::from(header.be16(2));
     let destination = [0, 0, u32::from_be(0xffff), header.read(16)];
-    udp(packet, at + header_len, total.wrapping_sub(header_len), destination)
+    let found = udp(packet, at + header_len, total.wrapping_sub(header_len), destination)?;
+    Some(Datagram { source: at + 12, ..found })
 }
 
 /// RFC 8200. Heartbeats bear no extension headers.
@@ -149,10 +222,11 @@ fn ipv6(packet: Packet, at: usize) -> Option<Datagram> {
         return None;
     }
     let destination = [header.read(24), header.read(28), header.read(32), header.read(36)];
-    udp(packet, at + IPV6_LEN, usize::from(header.be16(4)), destination)
+    let found = udp(packet, at + IPV6_LEN, usize::from(header.be16(4)), destination)?;
+    Some(Datagram { source: at + 8, is_ipv6: true, ..found })
 }
 
-/// RFC 768. The length must be what the IP header says, and in the packet; Ethernet's padding may follow.
+/// RFC 768. The length must be what the IP header says; Ethernet's padding may follow.
 #[inline(always)]
 fn udp(packet: Packet, at: usize, ip_len: usize, destination: [u32; 4]) -> Option<Datagram> {
     let header = packet.place(at, UDP_LEN)?;
@@ -160,9 +234,10 @@ fn udp(packet: Packet, at: usize, ip_len: usize, destination: [u32; 4]) -> Optio
     if udp_len != ip_len || udp_len < UDP_LEN {
         return None;
     }
-    // A swap of bytes loses the bound of its value on 5.10.
-    packet.place(at, opaque(udp_len) & U16_MASK)?;
     Some(Datagram {
+        source: 0,
+        is_ipv6: false,
+        is_tagged: false,
         payload: at + UDP_LEN,
         len: udp_len - UDP_LEN,
         port: u32::from(header.be16(2)),

@@ -10,7 +10,7 @@ use agent_common::{
 };
 
 use crate::{
-    frames::{PEER, Packet, beat, frame, resigned},
+    frames::{ME, OURS, PEER, Packet, beat, frame, resigned},
     kernel::Outcome,
 };
 
@@ -41,6 +41,7 @@ pub fn corpus() -> Vec<Case> {
     let mut corpus = Corpus { cases: Vec::new(), seq: 1000 };
     corpus.order();
     corpus.headers();
+    corpus.own_id();
     corpus.fields();
     corpus.authenticity();
     corpus.sections();
@@ -134,6 +135,29 @@ impl Corpus {
         self.on("right address, other interface", 2, other, Outcome::Refused(Reject::Link));
         let swapped = frame(&beat(PEER, 6, self.seq + 1), 1);
         self.refused("sent for link 1, arrived on link 0", swapped, Reject::Link);
+    }
+
+    /// Our own id is the last thing that is looked at: any other reason goes first, and no order is kept.
+    fn own_id(&mut self) {
+        let own = |incarnation: u64, seq: u64, link: u8| frame(&beat(ME, incarnation, seq), link);
+        self.refused("our own id and life", own(OURS, 9, 0), Reject::OwnNode);
+        self.refused("the same again", own(OURS, 9, 0), Reject::OwnNode);
+        self.refused("a later life of ours", own(OURS + 1, 1, 0), Reject::OwnNode);
+        self.refused("an earlier one", own(OURS - 1, 500, 0), Reject::OwnNode);
+        self.refused("no life at all", own(0, 0, 0), Reject::OwnNode);
+        self.on("by IPv6", 1, own(OURS + 1, 2, 1), Outcome::Refused(Reject::OwnNode));
+        self.refused("our id on another link", own(OURS + 1, 3, 1), Reject::Link);
+        for (name, place, reason) in [
+            ("our id, screen damaged", at::SCREEN, Reject::Screen),
+            ("our id, seq damaged", at::SEQ, Reject::Screen),
+            ("our id, tag damaged", 119 + 3, Reject::Digest),
+        ] {
+            let mut bad = own(OURS + 1, 4, 0);
+            bad[place] ^= 1;
+            self.refused(name, bad, reason);
+        }
+        let bad = resigned(own(OURS + 1, 4, 0), |body| body[at::SECTIONS] = 64);
+        self.refused("our id, unknown sections", bad, Reject::Sections);
     }
 
     /// What is news and what is not.
@@ -317,6 +341,13 @@ impl Corpus {
         add("more fragments", 0, Outcome::Foreign, &|p| p.fragment = 0x2000);
         add("a fragment's offset", 0, Outcome::Foreign, &|p| p.fragment = 1);
         add("the last fragment", 0, Outcome::Foreign, &|p| p.fragment = 0x1fff);
+        // Of another interface, which may be on top of this one and then hears it without its tag.
+        add("another interface's link, tagged", 2, Outcome::Foreign, &|p| p.tags = vec![0x8100]);
+        add("another interface's link", 2, Outcome::Refused(Reject::Link), &|_| {});
+        add("another link of this one, tagged", 0, Outcome::Refused(Reject::Link), &|p| {
+            let other = Packet::on(3, Vec::new());
+            (p.tags, p.destination, p.port) = (vec![0x8100], other.destination, other.port);
+        });
         add("another address", 0, Outcome::Foreign, &|p| p.destination = [10, 0, 0, 9].into());
         add("a group's address", 3, NEWEST, &|_| {});
         for (name, place, value) in

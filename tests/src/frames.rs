@@ -243,6 +243,8 @@ pub struct Delivered<'a> {
     pub port: u16,
     /// What UDP carries.
     pub payload: &'a [u8],
+    /// Under a VLAN tag.
+    pub is_tagged: bool,
 }
 
 /// Reads a packet: `None` when it is anything but a whole, plain UDP datagram under at most two VLAN tags.
@@ -277,15 +279,22 @@ pub fn deliver(packet: &[u8]) -> Option<Delivered<'_>> {
     };
     let udp = ip.get(header_len..header_len + len)?;
     let payload = udp.get(8..)?;
-    (usize::from(be16(udp, 4)?) == len).then_some(Delivered { destination, port: be16(udp, 2)?, payload })
+    let port = be16(udp, 2)?;
+    (usize::from(be16(udp, 4)?) == len).then_some(Delivered {
+        destination,
+        port,
+        payload,
+        is_tagged: tags > 0,
+    })
 }
 
 /// The link to whose address and port a datagram was sent: the one that the frame names if it is such a link on the
-/// interface of the test-runs, else `Some(None)` if there is any such link at all, else `None`.
+/// interface of the test-runs, else `Some(None)` if there is any such link at all, else `None`. Under a VLAN tag only
+/// links of that interface are any: others may be on top of it.
 pub fn arrival(datagram: &Delivered<'_>) -> Option<Option<LinkId>> {
     let sent_to =
         |link: &&TestLink| link.port == datagram.port && mapped(link.destination) == datagram.destination;
-    let _any = LINKS.iter().find(sent_to)?;
+    let _any = LINKS.iter().filter(sent_to).find(|link| link.ifindex == INTERFACE || !datagram.is_tagged)?;
     let named = datagram.payload.get(wire::at::LINK).copied();
     let link = LINKS.iter().filter(sent_to).find(|link| link.ifindex == INTERFACE && Some(link.id) == named);
     Some(link.and_then(|link| LinkId::new(link.id)))

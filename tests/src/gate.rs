@@ -11,11 +11,10 @@ use aya::{
     programs::{SchedClassifier, TestRunOptions},
 };
 
-use crate::kernel::{DROP, Kernel, PASS};
+use crate::kernel::{DROP, Kernel, PASS, has_network_header};
 
 /// The program that looks at what leaves.
 pub const EGRESS: &str = "xbeat_egress";
-const ETHERNET_LEN: usize = 14;
 /// `TCX_NEXT` as the kernel returns it.
 const NEXT: u32 = u32::MAX;
 /// `TC_ACT_SHOT`.
@@ -149,16 +148,6 @@ pub fn classify(kernel: &mut Kernel, name: &str, packet: &[u8], repeat: u32) -> 
     let options = TestRunOptions { data_in: Some(packet), repeat, ..TestRunOptions::new() };
     let result = classifier.test_run(options)?;
     Ok((result.return_value, result.duration.as_nanos() as u64))
-}
-
-fn has_network_header(packet: &[u8]) -> bool {
-    let network = packet.len().saturating_sub(ETHERNET_LEN);
-    match packet.get(12..14) {
-        Some([0x08, 0x00]) => network >= 20,
-        Some([0x86, 0xdd]) => network >= 40,
-        Some(_) => network > 0,
-        None => false,
-    }
 }
 
 /// An address as the maps have it.

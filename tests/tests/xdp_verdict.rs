@@ -1,5 +1,5 @@
-//! What the XDP program makes of packets, by `BPF_PROG_TEST_RUN`: the verdict that each must have, and that userspace,
-//! running the same validation over the same bytes, comes to the same verdict and the same slots.
+//! What the programs of arriving packets, XDP and classifier, make of them by `BPF_PROG_TEST_RUN`: the verdict that each must
+//! have, and that userspace, running the same validation over the same bytes, comes to the same verdict and slots.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 use std::{
@@ -10,15 +10,17 @@ use std::{
 use agent_common::{
     LinkId, Reject,
     ids::MAX_NODES,
-    maps::{Counter, LinkSlot, PeerSlot, name},
+    maps::{Counter, LinkSlot, PeerSlot, Rival, name},
     receive::{Keys, receive},
     slot::read_slot,
     window::{PeerWindow, Slots, Windows},
 };
 use agent_tests::{
     corpus::{Case, corpus},
-    frames::{PEER, Packet, arrival, beat, cluster_config, deliver, frame, key, resigned},
-    kernel::{DROP, Kernel, Outcome, PASS, PRODUCT},
+    frames::{
+        INTERFACE, ME, OURS, PEER, Packet, arrival, beat, cluster_config, deliver, frame, key, resigned,
+    },
+    kernel::{DROP, INGRESS, Kernel, Outcome, PASS, PRODUCT, XDP},
     privileged::skip,
 };
 
@@ -31,9 +33,9 @@ struct Pair {
 }
 
 impl Pair {
-    fn new() -> Self {
+    fn new(program: &'static str) -> Self {
         Self {
-            kernel: Kernel::new().unwrap(),
+            kernel: Kernel::product(program).unwrap(),
             keys: Box::new(std::array::from_fn(|id| key(id as u8))),
             windows: Box::new([PeerWindow::default(); 32]),
             slots: Box::new([PeerSlot::EMPTY; 32]),
@@ -90,12 +92,12 @@ fn assert_same(name: &str, kernel: &PeerSlot, userspace: &PeerSlot) {
     assert_eq!(kernel.body(), userspace.body(), "{name}");
 }
 
-#[test]
-fn every_packet_of_the_corpus_has_its_verdict() {
+/// What an XDP program of this name makes of the corpus, a classifier makes of it too.
+fn corpus_has_its_verdicts(program: &'static str) {
     if skip() {
         return;
     }
-    let mut pair = Pair::new();
+    let mut pair = Pair::new(program);
     let mut seen: BTreeMap<usize, u32> = BTreeMap::new();
     for Case { name, packet, expected } in corpus() {
         assert_eq!(pair.submit(&name, &packet), expected, "{name}");
@@ -108,11 +110,30 @@ fn every_packet_of_the_corpus_has_its_verdict() {
 }
 
 #[test]
+fn every_packet_of_the_corpus_has_its_verdict() {
+    corpus_has_its_verdicts(XDP);
+}
+
+#[test]
+fn every_packet_of_the_corpus_has_its_verdict_from_the_classifier() {
+    corpus_has_its_verdicts(INGRESS);
+}
+
+#[test]
 fn random_and_damaged_packets_have_the_same_verdict_on_both_sides() {
+    same_verdict_on_both_sides(XDP);
+}
+
+#[test]
+fn random_and_damaged_packets_have_the_same_verdict_from_the_classifier() {
+    same_verdict_on_both_sides(INGRESS);
+}
+
+fn same_verdict_on_both_sides(program: &'static str) {
     if skip() {
         return;
     }
-    let mut pair = Pair::new();
+    let mut pair = Pair::new(program);
     let mut random = Random(0x5eed);
     let mut outcomes: BTreeMap<String, u32> = BTreeMap::new();
     for round in 0..6000 {
@@ -130,13 +151,19 @@ fn without_a_configuration_everything_passes() {
     if skip() {
         return;
     }
-    let mut kernel = Kernel::unconfigured(PRODUCT, "xbeat").unwrap();
-    for Case { name, packet, .. } in corpus() {
-        assert_eq!(kernel.submit(&packet).unwrap(), Outcome::Foreign, "{name}");
+    for program in [XDP, INGRESS] {
+        let mut kernel = Kernel::unconfigured(PRODUCT, program).unwrap();
+        for Case { name, packet, .. } in corpus() {
+            assert_eq!(kernel.submit(&packet).unwrap(), Outcome::Foreign, "{name}");
+        }
+        kernel.configure().unwrap();
+        let first = &corpus()[0];
+        assert_eq!(
+            kernel.submit(&first.packet).unwrap(),
+            first.expected,
+            "the witness: configured, it is heard"
+        );
     }
-    kernel.configure().unwrap();
-    let first = &corpus()[0];
-    assert_eq!(kernel.submit(&first.packet).unwrap(), first.expected, "the witness: configured, it is heard");
 }
 
 #[test]
@@ -144,14 +171,16 @@ fn what_passes_and_what_is_dropped_comes_unchanged() {
     if skip() {
         return;
     }
-    let kernel = Kernel::new().unwrap();
-    let mut verdicts = [0; 4];
-    for Case { name, packet, .. } in corpus() {
-        let (verdict, after) = kernel.output(&packet).unwrap();
-        assert_eq!(packet, after, "{name}");
-        verdicts[verdict as usize] += 1;
+    for program in [XDP, INGRESS] {
+        let kernel = Kernel::product(program).unwrap();
+        let mut verdicts = [0; 4];
+        for Case { name, packet, .. } in corpus() {
+            let (verdict, after) = kernel.output(&packet).unwrap();
+            assert_eq!(packet, after, "{name}");
+            verdicts[verdict as usize] += 1;
+        }
+        assert!(verdicts[DROP as usize] > 100 && verdicts[PASS as usize] > 100, "the witness: {verdicts:?}");
     }
-    assert!(verdicts[DROP as usize] > 100 && verdicts[PASS as usize] > 100, "the witness: {verdicts:?}");
 }
 
 #[test]
@@ -204,7 +233,7 @@ fn a_stamp_counts_once_our_incarnation_was_acked() {
     if skip() {
         return;
     }
-    let mut pair = Pair::new();
+    let mut pair = Pair::new(XDP);
     let mut submit = |change: &dyn Fn(&mut agent_common::Beat), incarnation: u64, seq: u64| {
         let mut beat = beat(PEER, incarnation, seq);
         change(&mut beat);
@@ -223,6 +252,43 @@ fn a_stamp_counts_once_our_incarnation_was_acked() {
     assert_eq!(submit(&none, 5, 4), (true, true), "once acked, it stays so for this incarnation");
     assert_eq!(submit(&none, 6, 1), (false, false), "the next one has to ack again");
     assert_eq!(submit(&|_| {}, 6, 2), (true, true));
+}
+
+/// The newest frame with our own id is kept with where it came from; of our own life the highest, and apart.
+#[test]
+fn who_uses_our_id_is_noted() {
+    if skip() {
+        return;
+    }
+    for program in [XDP, INGRESS] {
+        let mut kernel = Kernel::product(program).unwrap();
+        let mut say = |incarnation, seq, link| {
+            let packet = Packet::on(link, frame(&beat(ME, incarnation, seq), link));
+            assert_eq!(kernel.submit(&packet.bytes()).unwrap(), Outcome::Refused(Reject::OwnNode));
+            let known =
+                |rival: Rival| (rival.incarnation, rival.seq, rival.address(), rival.link, rival.frames);
+            let [ours, another] = [Rival::OURS, Rival::ANOTHER].map(|kind| kernel.rival(kind).unwrap());
+            assert!(ours.generation & 1 == 0 && another.generation & 1 == 0);
+            assert_eq!(another.ifindex, if another.frames > 0 { INTERFACE } else { 0 });
+            (known(ours), known(another))
+        };
+        let v4 = Some("10.0.0.2".parse().unwrap());
+        let v6 = Some("fd00::2".parse().unwrap());
+        let none = (0, 0, None, 0, 0);
+        assert_eq!(say(OURS, 50, 0), ((OURS, 50, v4, 0, 1), none));
+        assert_eq!(say(OURS, 40, 1), ((OURS, 50, v4, 0, 2), none), "a lower one is no more than we sent");
+        assert_eq!(say(OURS, 51, 1), ((OURS, 51, v6, 1, 3), none));
+        assert_eq!(say(OURS + 5, 7, 1), ((OURS, 51, v6, 1, 3), (OURS + 5, 7, v6, 1, 1)));
+        assert_eq!(say(OURS - 5, 3, 3), ((OURS, 51, v6, 1, 3), (OURS - 5, 3, v4, 3, 2)), "the newest");
+        let mut forged = frame(&beat(ME, OURS + 9, 1), 0);
+        forged[130] ^= 1;
+        kernel.submit(&Packet::on(0, forged).bytes()).unwrap();
+        assert_eq!(kernel.rival(Rival::ANOTHER).unwrap().incarnation, OURS - 5, "forged ones are not noted");
+        let mut tagged = Packet::on(0, frame(&beat(ME, OURS + 6, 1), 0));
+        (tagged.tags, tagged.options) = (vec![0x88a8, 0x8100], 10);
+        kernel.submit(&tagged.bytes()).unwrap();
+        assert_eq!(kernel.rival(Rival::ANOTHER).unwrap().address(), v4, "under tags and before options");
+    }
 }
 
 #[test]
