@@ -8,3 +8,4 @@ pub mod kernel;
 pub mod lab;
 pub mod privileged;
 pub mod sim;
+pub mod vm;

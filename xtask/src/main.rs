@@ -13,6 +13,7 @@ mod setup;
 mod shell;
 mod sim;
 mod test;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;

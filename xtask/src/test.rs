@@ -9,7 +9,7 @@ use crate::{
     build_ebpf, cargo,
     privilege::Privilege,
     setup::{self, Need},
-    shell,
+    shell, vm,
     workspace::Workspace,
 };
 
@@ -19,6 +19,8 @@ const REQUIRE_PRIVILEGED: &str = "XBEAT_REQUIRE_PRIVILEGED";
 /// Options of `cargo xtask test`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
+    #[command(flatten)]
+    vm: vm::Args,
     /// Options of the test runner, such as a filter or `-p PACKAGE`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     args: Vec<OsString>,
@@ -35,6 +37,9 @@ pub(crate) enum Mode {
 
 /// `cargo xtask test`.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
+    if args.vm.vm {
+        return vm::run(workspace, &args.vm);
+    }
     build_ebpf::build(workspace, &[])?;
     run_all(workspace, Mode::Developer, &args.args)
 }

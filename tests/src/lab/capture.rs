@@ -148,7 +148,7 @@ impl Shared {
 }
 
 /// A raw packet socket (packet(7)) on one interface that sees all protocols in both directions.
-pub(super) fn packet_socket(interface: &str) -> Result<OwnedFd> {
+pub(crate) fn packet_socket(interface: &str) -> Result<OwnedFd> {
     let flags = SockFlag::SOCK_CLOEXEC;
     let fd = socket(AddressFamily::Packet, SockType::Raw, flags, SockProtocol::EthAll)
         .context("cannot open a packet socket")?;

@@ -36,7 +36,7 @@ pub struct Event {
 }
 
 impl Events {
-    pub(super) fn follow(mut command: Command, name: &str) -> Result<Self> {
+    pub(crate) fn follow(mut command: Command, name: &str) -> Result<Self> {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

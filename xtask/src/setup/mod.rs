@@ -87,6 +87,11 @@ pub(crate) fn ebpf_lints(workspace: &Workspace) -> Result<Route> {
     ebpf_rust::ensure_lints(workspace)
 }
 
+/// Whether Debian's packages can be asked for and unpacked here.
+pub(crate) fn has_apt() -> bool {
+    apt::is_here()
+}
+
 /// Finds or installs the test runner.
 pub(crate) fn nextest(workspace: &Workspace) -> Result<std::path::PathBuf> {
     tools::ensure(workspace, &NEXTEST)
