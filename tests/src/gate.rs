@@ -11,7 +11,7 @@ use aya::{
     programs::{SchedClassifier, TestRunOptions},
 };
 
-use crate::kernel::{DROP, Kernel, PASS, has_network_header};
+use crate::kernel::{DROP, Kernel, PASS, XDP, has_network_header};
 
 /// The program that looks at what leaves.
 pub const EGRESS: &str = "xbeat_egress";
@@ -41,7 +41,15 @@ impl GateKernel {
     /// # Errors
     /// The object is not there, or the kernel refuses it.
     pub fn new() -> Result<Self> {
-        let mut kernel = Kernel::new()?;
+        Self::arriving_at(XDP)
+    }
+
+    /// The same with the program of this name for what arrives.
+    ///
+    /// # Errors
+    /// As [`GateKernel::new`].
+    pub fn arriving_at(program: &'static str) -> Result<Self> {
+        let mut kernel = Kernel::product(program)?;
         load_classifier(&mut kernel, EGRESS)?;
         Ok(Self { kernel })
     }

@@ -9,7 +9,7 @@ use agent_common::{Beat, Claim};
 use agent_tests::corpus::corpus;
 use agent_tests::frames::{ME, PEER, Packet, beat, frame, resigned};
 use agent_tests::gate::{Fate, GateKernel, arp, ethernet, ipv4, ipv6, neighbour};
-use agent_tests::kernel::Outcome;
+use agent_tests::kernel::{INGRESS, Outcome, XDP};
 use agent_tests::privileged::skip;
 use nix::time::{ClockId, clock_gettime};
 
@@ -33,7 +33,12 @@ fn now() -> u64 {
 }
 
 fn guarded() -> GateKernel {
-    let mut gate = GateKernel::new().unwrap();
+    guarded_by(XDP)
+}
+
+/// By the program of this name as to what arrives.
+fn guarded_by(program: &'static str) -> GateKernel {
+    let mut gate = GateKernel::arriving_at(program).unwrap();
     gate.guard(V4.into(), GROUP, 0).unwrap();
     gate.guard(V6.into(), GROUP, 1).unwrap();
     gate
@@ -120,10 +125,19 @@ const TAGS: [&[u16]; 4] = [&[], &[0x8100], &[0x88a8, 0x8100], &[0x8100, 0x8100]]
 
 #[test]
 fn every_packet_has_its_fate_at_a_shut_gate_and_passes_an_open_one() {
+    fates_at_a_gate(XDP);
+}
+
+#[test]
+fn every_packet_has_its_fate_at_a_shut_gate_and_passes_an_open_one_of_the_classifier() {
+    fates_at_a_gate(INGRESS);
+}
+
+fn fates_at_a_gate(program: &'static str) {
     if skip() {
         return;
     }
-    let mut gate = guarded();
+    let mut gate = guarded_by(program);
     // The next group's gate stands open: it is not asked.
     gate.set(GROUP + 1, open(EPOCH)).unwrap();
     for tags in TAGS {
@@ -148,10 +162,19 @@ fn every_packet_has_its_fate_at_a_shut_gate_and_passes_an_open_one() {
 
 #[test]
 fn a_packet_that_is_cut_short_is_nobodys() {
+    cut_short(XDP);
+}
+
+#[test]
+fn a_packet_that_is_cut_short_is_nobodys_of_the_classifier() {
+    cut_short(INGRESS);
+}
+
+fn cut_short(program: &'static str) {
     if skip() {
         return;
     }
-    let mut gate = guarded();
+    let mut gate = guarded_by(program);
     let mut dropped = 0;
     for tags in TAGS {
         for Case { name, kind, packet, needed, arriving, leaving } in cases() {
@@ -265,10 +288,19 @@ fn hear(gate: &mut GateKernel, beat: &Beat) -> Outcome {
 
 #[test]
 fn a_heartbeat_that_counts_and_holds_at_a_higher_epoch_raises_the_bar() {
+    bar_raised(XDP);
+}
+
+#[test]
+fn a_heartbeat_that_counts_and_holds_at_a_higher_epoch_raises_the_bar_of_the_classifier() {
+    bar_raised(INGRESS);
+}
+
+fn bar_raised(program: &'static str) {
     if skip() {
         return;
     }
-    let mut gate = guarded();
+    let mut gate = guarded_by(program);
     let packet = ethernet(&[], 0x0806, &arp(1, OTHER_V4, V4));
     gate.set(GROUP, open(100)).unwrap();
     let mut step = |beat: &Beat| {
