@@ -10,8 +10,10 @@ use agent_common::{GroupId, KeyId};
 use agent_core::config::GateKind;
 use agent_core::{Answer, Instant, Operator, ResourceRef, Snapshot, Transition};
 
+use crate::links;
 use crate::run::Invocation;
 use crate::serial::Loss;
+use crate::ping::PingState;
 use crate::settings::{ReceiveMode, Settings};
 use crate::stats::Stats;
 
@@ -43,12 +45,32 @@ pub enum Note {
         /// What became of it.
         answer: Answer,
     },
+    /// A peer says its name, for the first time in its life or another than before.
+    Named {
+        /// When it was read.
+        at: Instant,
+        /// Its id.
+        node: agent_common::NodeId,
+        /// Its name.
+        name: agent_common::Name,
+    },
     /// A lost lease could not be withdrawn: the watchdog, if there is one, is petted no more.
     SelfFenced {
         /// When.
         at: Instant,
         /// The group that may still answer here.
         group: GroupId,
+    },
+    /// An interface came, went or changed.
+    Interface {
+        /// When.
+        at: Instant,
+        /// Its place in [`links::interfaces`].
+        place: u8,
+        /// What became of it.
+        change: links::Change,
+        /// As it is now.
+        view: links::View,
     },
     /// A serial line was opened or lost.
     Line {
@@ -58,6 +80,17 @@ pub enum Note {
         line: u8,
         /// Which.
         change: LineChange,
+    },
+    /// A ping group's state changed.
+    Ping {
+        /// When.
+        at: Instant,
+        /// Its place in the configuration.
+        group: u8,
+        /// State before.
+        from: PingState,
+        /// State after.
+        to: PingState,
     },
     /// The watchdog could not be petted.
     WatchdogFailed {
@@ -75,8 +108,11 @@ impl Note {
             Self::Transition(transition) => transition.at,
             Self::Address { at, .. }
             | Self::Answer { at, .. }
+            | Self::Named { at, .. }
             | Self::SelfFenced { at, .. }
+            | Self::Ping { at, .. }
             | Self::Line { at, .. }
+            | Self::Interface { at, .. }
             | Self::WatchdogFailed { at, .. } => *at,
         }
     }
@@ -169,12 +205,30 @@ pub struct ControlSide {
     pub kernel: Box<dyn KernelView>,
     /// How each interface receives.
     pub modes: BTreeMap<String, ReceiveMode>,
+    /// The interfaces, in the order of [`links::interfaces`].
+    pub interfaces: Vec<links::View>,
     /// Who shuts an address whose holder may not serve it.
     pub gate: GateKind,
     /// Becomes readable (eventfd) when the rt thread has ended.
     pub ended: OwnedFd,
     /// This process.
     pub process: Process,
+}
+
+impl ControlSide {
+    /// An interface is so from now on.
+    pub fn know_interface(&mut self, place: usize, view: links::View) {
+        if let Some(known) = self.interfaces.get_mut(place) {
+            *known = view;
+        }
+        let Some(name) = links::interfaces(&self.settings).get(place).map(|name| (*name).to_owned()) else {
+            return;
+        };
+        match view.mode {
+            Some(mode) => drop(self.modes.insert(name, mode)),
+            None => drop(self.modes.remove(&name)),
+        }
+    }
 }
 
 /// This process, and how it came to run.

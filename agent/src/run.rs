@@ -13,7 +13,6 @@ pub(crate) use replace::program;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use agent_common::GroupId;
 use agent_core::{Config, config};
@@ -26,6 +25,9 @@ use crate::gate::keeper::Keeper;
 use crate::generation::GenerationError;
 use crate::io::xdp::LoadError;
 use crate::keys::KeyError;
+use crate::links::follower::{self, Follower};
+use crate::links::watch::Watch;
+use crate::ping;
 use crate::rt::sender::Sender;
 use crate::rt::{self, clock, sched};
 use crate::serial;
@@ -35,6 +37,7 @@ use crate::takeover::netlink::{Notifications, Requests};
 use crate::takeover::packet::PacketSocket;
 use crate::takeover::{Takeover, leftovers};
 use crate::watchdog::{Watchdog, WatchdogError};
+use queues::Queues;
 use threads::Left;
 
 /// Why the agent did not start or had to end. No address of a group is served then.
@@ -115,11 +118,13 @@ struct Beginning {
 fn live(settings: &Arc<Settings>, beginning: Beginning) -> Result<Left, RunError> {
     let Beginning { keyring, keeper, incarnation, start, stays, process } = beginning;
     let stats = Arc::new(Stats::default());
+    // Before the interfaces are looked at: what changes later is heard of.
+    let watch = Watch::open().map_err(descriptor("the socket for changes of interfaces"))?;
     let network = network::bring_up(settings, &keyring, incarnation, keeper)?;
     let mut requests = Requests::open().map_err(descriptor("the socket for addresses"))?;
     leftovers::remove(settings, &stays, &mut requests);
     // Only now: until here a gate that is not ours may have been all that stood between a leftover and its rival.
-    let (keeper, _programs) = (network.keeper, network.programs);
+    let keeper = network.keeper;
     if network.kernel.is_some() {
         keeper.tidy()
     } else {
@@ -130,27 +135,35 @@ fn live(settings: &Arc<Settings>, beginning: Beginning) -> Result<Left, RunError
         .inspect_err(|errno| warn!("addresses will not be announced: {errno} (it needs CAP_NET_RAW)"))
         .ok();
 
-    let (rt_queues, takeover_queues, mut ends) = queues::make(settings)?;
+    let Queues { rt: rt_queues, takeover: takeover_queues, follower, mut ends } = queues::make(settings)?;
     let (_lines, serial) = serial_lines(settings, &stats, &mut ends)?;
+    let (_pinging, pings) = ping_groups(settings, &stats, &mut ends)?;
     let takeover =
         Takeover::new(settings, requests, notifications, packets, takeover_queues, Arc::clone(&stats));
+    let interfaces = network.watched.iter().map(|watched| watched.view).collect();
+    let (settings_of, gate, watched) = (Arc::clone(settings), network.gate, network.watched);
+    let followed =
+        follower::Parts { settings: settings_of, programs: network.programs, keeper, gate, watched, watch };
+    let follower = Follower::new(followed, follower, Arc::clone(&stats));
     let parts = rt::Parts {
         config: core_config(settings, incarnation, start, network.gate),
         kernel: network.kernel,
         receiver: network.receiver,
         paths: network.paths,
         serial,
+        pings,
         sender: Sender::new(settings.cluster_id, &settings.links, &keyring),
         queues: rt_queues,
         gates: network.gates,
         watchdog: open_watchdog(settings)?,
         stats: Arc::clone(&stats),
     };
-    let control = ends.into_control(settings, &stats, network.view, network.modes, network.gate, process);
+    let (view, modes) = (network.view, network.modes);
+    let control = ends.into_control(settings, &stats, view, modes, interfaces, gate, process);
     lock_memory(settings, &stats);
     let (me, cluster) = (settings.node_name(settings.me), &settings.cluster);
     info!("node {me} joins cluster {cluster} with incarnation {incarnation}");
-    let left = threads::run(settings, parts, takeover, control)?;
+    let (left, keeper) = threads::run(settings, parts, takeover, follower, control)?;
     match left {
         // Everything is released: there is nothing left to guard.
         Left::Finished => keeper.retire(),
@@ -175,6 +188,18 @@ fn serial_lines(
     Ok((Some(running), Some(ends)))
 }
 
+/// The thread that pings, which is ended and waited for when it is dropped, and the rt thread's side of it.
+fn ping_groups(
+    settings: &Arc<Settings>,
+    stats: &Arc<Stats>,
+    ends: &mut queues::BridgeEnds,
+) -> Result<(Option<ping::Running>, Option<ping::Ends>), RunError> {
+    let (notes, wake) = ends.more_notes()?;
+    let started = ping::start(settings, stats, notes, wake);
+    let started = started.map_err(|source| RunError::Thread { name: "ping", source })?;
+    Ok(started.map_or((None, None), |(running, ends)| (Some(running), Some(ends))))
+}
+
 fn open_watchdog(settings: &Settings) -> Result<Option<Watchdog>, RunError> {
     let Some(path) = &settings.watchdog else { return Ok(None) };
     let watchdog = Watchdog::open(path, settings.timing.deadtime)?;
@@ -192,10 +217,6 @@ fn lock_memory(settings: &Settings, stats: &Stats) {
             warn!("memory is not locked: {errno} (LimitMEMLOCK=infinity in the unit, or CAP_IPC_LOCK)");
         }
     }
-}
-
-fn micros(span: Duration) -> u32 {
-    u32::try_from(span.as_micros()).unwrap_or(u32::MAX)
 }
 
 fn descriptor(what: &'static str) -> impl Fn(Errno) -> RunError {
@@ -226,7 +247,7 @@ fn core_config(
         nodes: settings
             .nodes
             .iter()
-            .map(|node| config::NodeConfig { witness: node.witness, vote: true })
+            .map(|node| config::NodeConfig { witness: node.witness, vote: !node.joined })
             .collect(),
         links: settings.links.iter().map(link).collect(),
         quorum: settings.quorum,

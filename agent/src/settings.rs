@@ -56,6 +56,16 @@ impl Settings {
         self.nodes.get(node.index()).map_or("", |node| node.name.as_str())
     }
 
+    /// How many nodes the file lists: these vote, and their ids come first.
+    pub fn listed(&self) -> usize {
+        self.nodes.iter().take_while(|node| !node.joined).count()
+    }
+
+    /// The nodes that have a name, by id: those listed, and those that joined.
+    pub fn known_nodes(&self) -> impl Iterator<Item = (NodeId, &NodeSettings)> {
+        NodeId::all().zip(&self.nodes).filter(|(_, node)| !node.name.is_empty())
+    }
+
     /// A group's name, empty for an id that is not configured.
     pub fn group_name(&self, group: GroupId) -> &str {
         self.groups.get(group.index()).map_or("", |group| group.name.as_str())
@@ -64,6 +74,17 @@ impl Settings {
     /// The address that a resource stands for.
     pub fn address(&self, resource: ResourceRef) -> Option<&AddressSettings> {
         self.groups.get(resource.group.index())?.addresses.get(usize::from(resource.index))
+    }
+
+    /// The interfaces that links use on this node, once each, at most [`agent_common::ids::MAX_LINKS`].
+    pub fn link_interfaces(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = Vec::new();
+        for network in self.links.iter().filter_map(LinkSettings::network) {
+            if !names.contains(&network.interface.as_str()) {
+                names.push(&network.interface);
+            }
+        }
+        names
     }
 
     /// How `status`, events and metrics call a link: `ucast:eth0`, and `ucast:eth0#3` for the third link of the
@@ -96,6 +117,8 @@ pub struct NodeSettings {
     pub name: String,
     /// Votes, never serves.
     pub witness: bool,
+    /// Not listed: it joined, or may yet, and then has no name. It neither votes nor serves.
+    pub joined: bool,
 }
 
 /// One link.

@@ -7,6 +7,8 @@ use std::time::Duration;
 use agent_common::ids::MAX_LINKS;
 use agent_common::maps::COUNTERS;
 
+use crate::ping::counters::PingCounters;
+
 use crate::serial::LINES_MAX;
 
 /// Upper bounds of the histograms' buckets, microseconds; the last bucket is everything above.
@@ -25,10 +27,14 @@ pub struct Stats {
     pub socket: [AtomicU64; COUNTERS],
     /// Announcements that the kernel did not take.
     pub announce_failed: AtomicU64,
+    /// What the ping thread has seen.
+    pub pings: PingCounters,
     /// Wake-ups of the rt thread.
     pub wakeups: AtomicU64,
     /// Wake-ups that news or a socket caused (steady heartbeats over XDP cause none).
     pub receive_wakeups: AtomicU64,
+    /// Heartbeats that were authentic, but did not decode.
+    pub undecodable: AtomicU64,
     /// Messages between threads that found their queue full.
     pub dropped: AtomicU64,
     /// Wake-up behind the armed timer.
@@ -41,6 +47,8 @@ pub struct Stats {
     pub takeover_announce: Histogram,
     /// 0: ordinary, 1: SCHED_FIFO, 2: SCHED_DEADLINE.
     pub scheduling: AtomicU32,
+    /// When the present life sent its first heartbeat, nanoseconds of CLOCK_MONOTONIC.
+    pub began_ns: AtomicU64,
     /// 1 when memory is locked.
     pub memory_locked: AtomicU32,
     /// By the number of this node's serial line.

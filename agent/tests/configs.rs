@@ -92,6 +92,7 @@ fn families() -> Vec<String> {
         stats: &stats,
         kernel: &NoKernel,
         modes: &modes,
+        interfaces: &[],
         gate: agent_core::config::GateKind::Kernel,
         snapshot: &snapshot,
         now,

@@ -111,6 +111,8 @@ pub enum Operator {
 pub enum Failure {
     /// The interface is not there.
     NoInterface,
+    /// The kernel's gate, which this node relies on, cannot be put on the interface.
+    Unguarded,
     /// Not permitted.
     NotPermitted,
     /// The kernel refused with this errno.

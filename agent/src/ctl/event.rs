@@ -1,14 +1,16 @@
 //! Events as `xbeat events --json` prints them, one object a line: an interface that only grows.
 //! Made from the notes of the realtime threads; the same event gives the line of the log.
 
-use agent_common::GroupId;
+use std::sync::Arc;
+
+use agent_common::{GroupId, NodeId};
 use agent_core::snapshot::LeaseReason;
 use agent_core::{Change, GateBy, Instant, PeerState, Transition};
 use serde::{Deserialize, Serialize};
 
 use super::label;
 use crate::bridge::{AddressChange, LineChange, Note};
-use crate::serial;
+use crate::{links, serial};
 use crate::settings::Settings;
 
 /// One event. `t_ns` is when it happened, in nanoseconds of CLOCK_MONOTONIC.
@@ -112,6 +114,21 @@ pub enum What {
         /// Whom it votes for.
         candidate: Option<String>,
     },
+    /// A network interface of the configuration went, returned or changed on this node.
+    Interface {
+        /// Its name.
+        interface: String,
+        /// `gone`, `back`, `up`, `down`, or `renewed`: its sockets or its gate are other ones.
+        to: String,
+        /// Its index, 0 when it is not there.
+        index: u32,
+        /// How it receives; nothing when it is not there, or carries no link.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        receives: Option<String>,
+        /// `kernel`, `userspace` or `missing`: who guards the service addresses on it, if it has any.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        gate: Option<String>,
+    },
     /// A serial line of this node was opened or lost.
     Line {
         /// Its device.
@@ -124,6 +141,18 @@ pub enum What {
         #[serde(skip_serializing_if = "Option::is_none", default)]
         reason: Option<String>,
     },
+    /// A node that the configuration file does not list.
+    Node {
+        /// Its name.
+        node: String,
+        /// Its id on the wire.
+        id: u8,
+        /// `joined`, `added`, `removed` or `refused`.
+        to: String,
+        /// Why it was refused.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        reason: Option<String>,
+    },
     /// This node was to be fenced.
     Fence {
         /// Who.
@@ -133,11 +162,20 @@ pub enum What {
         /// Why.
         reason: String,
     },
+    /// A ping group answers, or does no more.
+    Ping {
+        /// Its name.
+        group: String,
+        /// State before.
+        from: String,
+        /// State after.
+        to: String,
+    },
     /// The configuration or the keys were read again.
     Config {
-        /// What was read: `keys`.
+        /// What was read: `keys` or `configuration`.
         what: String,
-        /// `reloaded` or `refused`.
+        /// `reloaded`, `refused`, or that a restart takes it up.
         to: String,
         /// Why it was refused.
         #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -146,7 +184,7 @@ pub enum What {
     /// Something about this agent itself; one of the fields is there.
     #[serde(rename = "self")]
     Own {
-        /// `started`, `leaving` or `ended`.
+        /// `started`, `resumed`, `restarting`, `stopping`, `leaving` or `ended`.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         to: Option<String>,
         /// Quorum was gained or lost.
@@ -167,6 +205,16 @@ impl What {
         Self::Own { to: Some(to.to_owned()), quorum: None, lateness_us: None, dropped: None }
     }
 
+    /// A node beyond the list.
+    pub fn node(name: &str, id: NodeId, to: &str, reason: Option<String>) -> Self {
+        Self::Node { node: name.to_owned(), id: id.raw(), to: to.to_owned(), reason }
+    }
+
+    /// The configuration or the keys.
+    pub fn config(what: &str, to: &str, reason: Option<String>) -> Self {
+        Self::Config { what: what.to_owned(), to: to.to_owned(), reason }
+    }
+
     /// A reader was too slow.
     pub const fn dropped(count: u64) -> Self {
         Self::Own { to: None, quorum: None, lateness_us: None, dropped: Some(count) }
@@ -184,15 +232,21 @@ pub enum Weight {
 
 /// Turns notes into events; remembers what the interface wants and a note does not carry.
 #[derive(Debug)]
-pub struct Teller<'s> {
-    settings: &'s Settings,
+pub struct Teller {
+    settings: Arc<Settings>,
     peers: Vec<PeerState>,
 }
 
-impl<'s> Teller<'s> {
+impl Teller {
     /// For the names of `settings`.
-    pub fn new(settings: &'s Settings) -> Self {
-        Self { settings, peers: vec![PeerState::Unknown; settings.nodes.len()] }
+    pub fn new(settings: &Settings) -> Self {
+        let peers = vec![PeerState::Unknown; settings.nodes.len()];
+        Self { settings: Arc::new(settings.clone()), peers }
+    }
+
+    /// Nodes have other names from now on.
+    pub fn rename(&mut self, settings: &Arc<Settings>) {
+        self.settings = Arc::clone(settings);
     }
 
     /// The events of a note: one for each address of a gate, none for what only one client waits for.
@@ -201,9 +255,28 @@ impl<'s> Teller<'s> {
             Note::Transition(Transition { at, what: Change::Gate { group, open, by } }) => {
                 self.gate(*group, *open, *by).map(|what| Event { t_ns: at.0, what }).collect()
             }
-            Note::Transition(transition) => vec![self.transition(transition)],
-            Note::Answer { .. } => Vec::new(),
+            Note::Transition(transition) => {
+                let event = self.transition(transition);
+                // Of a node without a name nobody knows: it has not joined, or was removed.
+                if let What::Peer { peer, .. } | What::Link { peer, .. } = &event.what
+                    && peer.is_empty()
+                {
+                    return Vec::new();
+                }
+                vec![event]
+            }
+            Note::Answer { .. } | Note::Named { .. } => Vec::new(),
+            Note::Ping { at, group, from, to } => {
+                let group = self.settings.pings.get(usize::from(*group));
+                let group = group.map_or_else(String::new, |ping| ping.name.clone());
+                let what = What::Ping { group, from: from.label().to_owned(), to: to.label().to_owned() };
+                vec![Event { t_ns: at.0, what }]
+            }
             Note::SelfFenced { at, group } => vec![Event { t_ns: at.0, what: self.fenced(*group) }],
+            Note::Interface { at, place, change, view } => {
+                let what = self.interface(usize::from(*place), *change, *view);
+                vec![Event { t_ns: at.0, what }]
+            }
             Note::Line { at, line, change } => {
                 self.line(*line, *change).map(|what| Event { t_ns: at.0, what }).into_iter().collect()
             }
@@ -233,14 +306,20 @@ impl<'s> Teller<'s> {
             What::Peer { from, to, incarnation: None, .. } => to == "dead" && from != "leaving",
             What::Peer { incarnation: Some(_), .. } => false,
             What::Link { peer, to, .. } => to == "dead" && !leaving(peer),
+            What::Ping { to, .. } => to == "dead",
             What::Group { to, .. } => to == "failed",
             What::Lease { to, reason, .. } => {
                 to == "lost" && LOST_UNWANTED.iter().any(|lost| lost.text() == reason)
             }
             What::Gate { to, by, .. } => to == "closed" && by == label::gate_by(GateBy::Kernel),
             What::Vote { .. } => false,
+            What::Node { to, .. } => to == "refused",
             What::Fence { .. } => true,
             What::Line { to, .. } => to == "lost",
+            What::Interface { to, gate, .. } => {
+                let unguarded = gate.as_deref() == links::Guard::Missing.label();
+                unguarded || [links::Change::Gone, links::Change::Down].iter().any(|bad| bad.label() == to)
+            }
             What::Address { to, .. } => to == "failed" || to == "vanished",
             What::Config { to, .. } => to == "refused",
             What::Own { quorum, dropped, .. } => *quorum == Some(false) || dropped.is_some(),
@@ -327,8 +406,19 @@ impl<'s> Teller<'s> {
         addresses.map(move |settings| gate(settings.address.to_string(), name, open, by))
     }
 
+    fn interface(&self, place: usize, change: links::Change, view: links::View) -> What {
+        let name = links::interfaces(&self.settings).get(place).map(|name| (*name).to_owned());
+        What::Interface {
+            interface: name.unwrap_or_default(),
+            to: change.label().to_owned(),
+            index: view.index,
+            receives: view.mode.map(|mode| mode.label().to_owned()),
+            gate: view.guard.label().map(str::to_owned),
+        }
+    }
+
     fn line(&self, number: u8, change: LineChange) -> Option<What> {
-        let line = serial::lines(self.settings).into_iter().nth(usize::from(number))?;
+        let line = serial::lines(&self.settings).into_iter().nth(usize::from(number))?;
         let (to, reason) = match change {
             LineChange::Open => ("open", None),
             LineChange::Lost(loss) => ("lost", Some(loss.text())),

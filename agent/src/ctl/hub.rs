@@ -1,5 +1,8 @@
 //! The one owner of the control thread's ends: drains notes, answers what clients ask, passes on what people want.
 
+pub(super) mod changeover;
+pub(super) mod joining;
+
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -13,13 +16,16 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
+use changeover::UnderWay;
+
 use super::event::{Event, Teller, Weight, What};
 use super::followers::{Followers, Line};
 use super::metrics;
 use super::signals::Wish;
 use super::status::{Sources, Status};
 use super::waiting::Waiting;
-use crate::bridge::{Command, ControlSide, Note};
+use crate::bridge::{Begun, Command, ControlSide, Note};
+use crate::hosts::HostLink;
 use crate::keys;
 use crate::rt::clock;
 use crate::settings::Settings;
@@ -35,6 +41,10 @@ pub(super) enum Ask {
     Operate { wanted: Wanted, reply: oneshot::Sender<Result<(), String>> },
     /// The metrics in OpenMetrics text.
     Metrics(oneshot::Sender<String>),
+    /// Something about the nodes that joined.
+    Join { wanted: joining::Wanted, reply: oneshot::Sender<Result<(), String>> },
+    /// A new process, or new settings.
+    ChangeOver { wanted: changeover::Wanted, reply: oneshot::Sender<Result<changeover::Outcome, String>> },
     /// Events: the past, and the future if asked for; `None` instead when there are too many followers.
     Events { follow: bool, lines: Option<u32>, reply: oneshot::Sender<Option<Events>> },
 }
@@ -62,6 +72,12 @@ pub(super) struct Hub {
     followers: Followers,
     waiting: Waiting,
     leaving: bool,
+    hosts: HostLink,
+    /// Nodes have other names than when the teller was last told.
+    renamed: bool,
+    under_way: Option<UnderWay>,
+    judged_in: mpsc::Sender<Result<(), String>>,
+    judged: mpsc::Receiver<Result<(), String>>,
     /// What [`crate::stats::Stats::dropped`] was when it was last told.
     dropped: u64,
 }
@@ -73,7 +89,9 @@ impl Hub {
         let settings = Arc::clone(&side.settings);
         let notes_ready = watched(&side.notes_ready)?;
         let ended = watched(&side.ended)?;
+        let hosts = HostLink::new(&settings);
         let (followers, waiting) = (Followers::default(), Waiting::default());
+        let (judged_in, judged) = mpsc::channel(1);
         Ok(Self {
             side,
             settings,
@@ -83,6 +101,11 @@ impl Hub {
             followers,
             waiting,
             leaving: false,
+            hosts,
+            renamed: false,
+            under_way: None,
+            judged_in,
+            judged,
             dropped: 0,
         })
     }
@@ -98,7 +121,7 @@ impl Hub {
     ) -> io::Result<()> {
         let settings = Arc::clone(&self.settings);
         let mut teller = Teller::new(&settings);
-        self.tell(What::own("started"), Weight::Info);
+        self.tell(What::own(begun(&self.side.process.begun)), Weight::Info);
         let mut reminder = tokio::time::interval(PATIENCE);
         loop {
             tokio::select! {
@@ -117,8 +140,10 @@ impl Hub {
                 }
                 Some(wish) = self.wished.recv() => match wish {
                     Wish::Leave => self.leave(),
-                    Wish::Reload => self.reload(),
+                    Wish::Reload => self.change_over(changeover::Wanted::Reload, None),
+                    Wish::Restart => self.change_over(changeover::Wanted::Restart, None),
                 },
+                Some(verdict) = self.judged.recv() => self.judged(verdict),
                 Some(ask) = asked.recv() => self.answer(ask),
                 _ = reminder.tick() => self.remind(),
             }
@@ -128,7 +153,7 @@ impl Hub {
         Ok(())
     }
 
-    fn drain(&mut self, teller: &mut Teller<'_>) {
+    fn drain(&mut self, teller: &mut Teller) {
         let mut notes: Vec<Note> = Vec::new();
         for queue in &mut self.side.notes {
             // No more than is there now: a thread that goes on writing cannot keep this one here.
@@ -138,11 +163,24 @@ impl Hub {
         }
         // Each queue is in order, but a wake-up finds several of them.
         notes.sort_by_key(Note::at);
+        if std::mem::take(&mut self.renamed) {
+            teller.rename(&self.settings);
+        }
         for note in &notes {
+            if let Note::Named { node, name, .. } = note {
+                self.named(*node, *name, teller);
+            }
             for event in teller.tell(note) {
                 self.publish(&event, teller.weight(&event));
             }
-            if let Note::Answer { ticket, answer, .. } = note {
+            if let Note::Interface { place, view, .. } = note {
+                self.side.know_interface(usize::from(*place), *view);
+            }
+            if let Note::Answer { ticket, answer, .. } = note
+                && self.under_way.as_ref().is_some_and(|under_way| under_way.is_pause(*ticket))
+            {
+                self.paused(*answer);
+            } else if let Note::Answer { ticket, answer, .. } = note {
                 let result = match answer {
                     Answer::Done => Ok(()),
                     Answer::Refused(refusal) => Err(refusal.text().to_owned()),
@@ -172,6 +210,12 @@ impl Hub {
     }
 
     fn leave(&mut self) {
+        if self.leaving || !self.stop_in_maintenance() {
+            self.leave_in_order();
+        }
+    }
+
+    fn leave_in_order(&mut self) {
         if !self.leaving {
             self.leaving = true;
             self.tell(What::own("leaving"), Weight::Info);
@@ -187,19 +231,18 @@ impl Hub {
     }
 
     /// Old keys stay in force unless the new ones are in order and the kernel has them.
-    fn reload(&mut self) {
-        let refused = match keys::load(&self.settings.key_file) {
-            Err(error) => Some(error.to_string()),
+    fn reload_keys(&mut self) -> Result<(), String> {
+        let result = match keys::load(&self.settings.key_file) {
+            Err(error) => Err(error.to_string()),
             Ok(ring) => match self.side.kernel.set_keys(&ring) {
-                Err(error) => Some(format!("the kernel's map could not be written: {error}")),
-                Ok(()) if self.command(Command::Keys(Box::new(ring))) => None,
-                Ok(()) => Some("the realtime thread does not read its commands".to_owned()),
+                Err(error) => Err(format!("the kernel's map could not be written: {error}")),
+                Ok(()) if self.command(Command::Keys(Box::new(ring))) => Ok(()),
+                Ok(()) => Err("the realtime thread does not read its commands".to_owned()),
             },
         };
-        let (to, weight) =
-            if refused.is_some() { ("refused", Weight::Warn) } else { ("reloaded", Weight::Info) };
-        let what = What::Config { what: "keys".to_owned(), to: to.to_owned(), reason: refused };
-        self.tell(what, weight);
+        let (to, weight) = if result.is_err() { ("refused", Weight::Warn) } else { ("reloaded", Weight::Info) };
+        self.tell(What::config("keys", to, result.clone().err()), weight);
+        result
     }
 
     /// Whether the rt thread's queue took it.
@@ -221,6 +264,8 @@ impl Hub {
                 let _ = reply.send(Box::new(status));
             }
             Ask::Operate { wanted, reply } => self.operate(wanted, reply),
+            Ask::ChangeOver { wanted, reply } => self.change_over(wanted, Some(reply)),
+            Ask::Join { wanted, reply } => drop(reply.send(self.join(wanted))),
             Ask::Metrics(reply) => {
                 let text = self.with_sources(metrics::render);
                 let _ = reply.send(text);
@@ -273,11 +318,21 @@ impl Hub {
             stats: &self.side.stats,
             kernel: self.side.kernel.as_ref(),
             modes: &self.side.modes,
+            interfaces: &self.side.interfaces,
             gate: self.side.gate,
+            process: &self.side.process,
             snapshot,
             now: clock::now(),
         };
         make(&sources)
+    }
+}
+
+/// How the log calls the beginning.
+const fn begun(begun: &Begun) -> &'static str {
+    match begun {
+        Begun::Fresh { .. } => "started",
+        Begun::Carried { .. } => "resumed",
     }
 }
 

@@ -96,6 +96,7 @@ pub const fn gate_kind(kind: GateKind) -> &'static str {
 pub fn failure(failure: Failure) -> String {
     match failure {
         Failure::NoInterface => "the interface is not there".to_owned(),
+        Failure::Unguarded => "the interface carries no gate: nothing is served on it".to_owned(),
         Failure::NotPermitted => "not permitted: the agent needs CAP_NET_ADMIN".to_owned(),
         Failure::Refused(errno) => {
             let errno = nix::errno::Errno::from_raw(errno);

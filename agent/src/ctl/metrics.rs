@@ -17,7 +17,7 @@ use prometheus_client::registry::Registry;
 
 use super::label;
 use super::status::{GateDrops, Sources};
-use crate::settings::ReceiveMode;
+use crate::settings::{LinkSettings, ReceiveMode};
 use crate::stats::{BUCKETS_US, Histogram};
 
 type Labels = Vec<(&'static str, String)>;
@@ -120,7 +120,7 @@ fn gates(from: &Sources<'_>, out: &mut Vec<Family>) {
 
 fn peers(from: &Sources<'_>, out: &mut Vec<Family>) {
     let settings = from.settings;
-    let ids = || NodeId::all().take(settings.nodes.len()).filter(|id| *id != settings.me);
+    let ids = || settings.known_nodes().map(|(id, _)| id).filter(|id| *id != settings.me);
     let peer = |id: NodeId| ("peer", settings.node_name(id).to_owned());
     let state = |id: NodeId| {
         label::PEER_STATES.map(|state| {
@@ -148,9 +148,9 @@ fn peers(from: &Sources<'_>, out: &mut Vec<Family>) {
 
 fn links(from: &Sources<'_>, out: &mut Vec<Family>) {
     let settings = from.settings;
-    let all: Vec<(Labels, LinkView)> = NodeId::all()
-        .take(settings.nodes.len())
-        .flat_map(|peer| from.links(peer).map(move |(link, view)| (peer, link, view)))
+    let all: Vec<(Labels, LinkView)> = settings
+        .known_nodes()
+        .flat_map(|(peer, _)| from.links(peer).map(move |(link, view)| (peer, link, view)))
         .map(|(peer, link, view)| {
             let labels =
                 vec![("peer", settings.node_name(peer).to_owned()), ("link", settings.link_name(link))];
@@ -174,6 +174,15 @@ fn links(from: &Sources<'_>, out: &mut Vec<Family>) {
         name: "link_loss_ratio",
         help: "Heartbeats lost on the link, of those sent in the peer's present life",
         series: Series::Gauge(loss.collect()),
+    });
+    let usable = |link: &LinkSettings| {
+        let usable = from.interfaces.iter().any(|view| view.usable & 1 << link.id.raw() != 0);
+        (vec![("link", settings.link_name(link.id))], flag(usable))
+    };
+    out.push(Family {
+        name: "link_usable",
+        help: "1 when this node can send on the link, 0 when its interface is not there or it has no socket on it",
+        series: Series::Gauge(settings.links.iter().filter(|link| link.network().is_some()).map(usable).collect()),
     });
     let rtt = all.iter().filter_map(|(labels, view)| view.rtt.map(|rtt| (labels.clone(), rtt.as_secs_f64())));
     out.push(Family {
@@ -199,7 +208,7 @@ fn groups(from: &Sources<'_>, out: &mut Vec<Family>) {
         series: Series::Gauge(named().flat_map(state).collect()),
     });
     let owner = |(name, view): (String, GroupView)| {
-        settings.nodes.iter().zip(NodeId::all()).map(move |(node, id)| {
+        settings.known_nodes().filter(|(_, node)| !node.joined).map(move |(id, node)| {
             let labels = vec![("group", name.clone()), ("owner", node.name.clone())];
             (labels, flag(view.owner == Some(id)))
         })
@@ -234,6 +243,12 @@ fn agent(from: &Sources<'_>, out: &mut Vec<Family>) {
         "1 when decisions are suspended",
         vec![(Vec::new(), flag(from.snapshot.maintenance))],
     );
+    let joined = from.settings.known_nodes().filter(|(_, node)| node.joined).count();
+    gauge(
+        "joined_nodes",
+        "Nodes that joined without being listed in the configuration file",
+        vec![(Vec::new(), joined as f64)],
+    );
     gauge(
         "gate_kernel",
         "1 when the kernel shuts addresses, 0 when only the agent does",
@@ -256,6 +271,11 @@ fn agent(from: &Sources<'_>, out: &mut Vec<Family>) {
     gauge("memory_locked", "1 when memory is locked", vec![(Vec::new(), flag(stats.memory_locked()))]);
     for (name, help, counter) in [
         ("wakeups", "Wake-ups of the realtime thread", &stats.wakeups),
+        (
+            "heartbeats_undecodable",
+            "Heartbeats that were authentic, but said what this version does not read",
+            &stats.undecodable,
+        ),
         ("receive_wakeups", "Wake-ups that news or a socket caused", &stats.receive_wakeups),
         ("dropped_messages", "Messages between threads that found their queue full", &stats.dropped),
         ("announcements_failed", "Announcements that the kernel did not take", &stats.announce_failed),

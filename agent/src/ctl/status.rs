@@ -12,8 +12,10 @@ use agent_core::{GroupView, Instant, LinkView, NodeView, Snapshot};
 use serde::{Deserialize, Serialize};
 
 use super::label;
-use crate::bridge::KernelView;
+use super::process::Process;
+use crate::bridge::{self, KernelView};
 use crate::gate::guard;
+use crate::links;
 use crate::serial::{self, LineSettings};
 use crate::settings::{ReceiveMode, Settings};
 use crate::stats::{LineStats, Stats};
@@ -53,6 +55,12 @@ pub struct Status {
     /// This node's serial lines.
     #[serde(default)]
     pub lines: Vec<Line>,
+    /// The process.
+    #[serde(default)]
+    pub process: Process,
+    /// The network interfaces of the configuration, on this node.
+    #[serde(default)]
+    pub interfaces: Vec<Interface>,
 }
 
 /// One serial line of this node.
@@ -64,6 +72,24 @@ pub struct Line {
     pub link: String,
     /// `open`, or `lost`: it could not be opened, or is gone, and is looked for twice a second.
     pub state: String,
+}
+
+/// A network interface of the configuration, on this node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// `up`, `down` (it is not up, or has no carrier) or `gone` (it is not there).
+    pub state: String,
+    /// Its index, `null` when it is not there.
+    pub index: Option<u32>,
+    /// How it receives: `native`, `generic`, `tcx` or `socket`; `null` when it is not there, or carries no link.
+    pub receives: Option<String>,
+    /// Who guards the service addresses on it: `kernel`, `userspace` or `missing` (nothing is served on it); `null` when
+    /// this node has none there.
+    pub gate: Option<String>,
+    /// The links that can be used on it.
+    pub links: Vec<String>,
 }
 
 /// Packets that the gate of an address dropped.
@@ -92,6 +118,9 @@ pub struct Node {
     pub last_heard_ms: Option<u64>,
     /// The links that this node shares with it; none for this node.
     pub links: Vec<Link>,
+    /// Whether it joined without being listed: it has no vote.
+    #[serde(default)]
+    pub joined: bool,
 }
 
 /// One link to a node.
@@ -151,8 +180,12 @@ pub struct Sources<'a> {
     pub kernel: &'a dyn KernelView,
     /// How each interface receives.
     pub modes: &'a BTreeMap<String, ReceiveMode>,
+    /// The interfaces, in the order of [`links::interfaces`].
+    pub interfaces: &'a [links::View],
     /// Who shuts an address whose holder may not serve it.
     pub gate: GateKind,
+    /// This process.
+    pub process: &'a bridge::Process,
     /// The core's view.
     pub snapshot: &'a Snapshot,
     /// CLOCK_MONOTONIC.
@@ -160,6 +193,26 @@ pub struct Sources<'a> {
 }
 
 impl Sources<'_> {
+    /// The interfaces of the configuration, on this node.
+    pub fn interfaces(&self) -> impl Iterator<Item = Interface> {
+        links::interfaces(self.settings).into_iter().zip(self.interfaces).map(|(name, view)| {
+            let state = match (view.index, view.carries) {
+                (0, _) => "gone",
+                (_, true) => "up",
+                (_, false) => "down",
+            };
+            let usable = LinkId::all().filter(|link| view.usable & 1 << link.raw() != 0);
+            Interface {
+                name: name.to_owned(),
+                state: state.to_owned(),
+                index: (view.index != 0).then_some(view.index),
+                receives: view.mode.map(|mode| mode.label().to_owned()),
+                gate: view.guard.label().map(str::to_owned),
+                links: usable.map(|link| self.settings.link_name(link)).collect(),
+            }
+        })
+    }
+
     /// Refused frames by reason, kernel and socket path together.
     pub fn rejected(&self) -> Vec<(Reject, u64)> {
         let kernel = self.kernel.counters();
@@ -215,10 +268,7 @@ impl Status {
             quorum: snapshot.quorum,
             gate: label::gate_kind(from.gate).to_owned(),
             xdp: modes.iter().map(|(interface, mode)| (interface.clone(), mode.label().to_owned())).collect(),
-            nodes: NodeId::all()
-                .zip(&settings.nodes)
-                .map(|(id, node)| from.status_of(id, node.witness))
-                .collect(),
+            nodes: settings.known_nodes().map(|(id, node)| from.status_of(id, node.witness)).collect(),
             groups: groups(from),
             realtime: Realtime {
                 scheduling: label::scheduling(stats.scheduling()).to_owned(),
@@ -232,6 +282,8 @@ impl Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             gate_drops: from.gate_drops().filter(|drops| drops.ingress + drops.egress > 0).collect(),
             lines: from.lines(),
+            process: Process::of(from.process, stats),
+            interfaces: from.interfaces().collect(),
         }
     }
 }
@@ -268,6 +320,7 @@ impl Sources<'_> {
             incarnation: if own { self.snapshot.incarnation } else { view.incarnation },
             last_heard_ms: self.age(id).map(|age| whole(age.as_millis())),
             links: self.links(id).map(link).collect(),
+            joined: self.settings.nodes.get(id.index()).is_some_and(|node| node.joined),
         }
     }
 }

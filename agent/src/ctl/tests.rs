@@ -130,6 +130,7 @@ impl Agent {
             commands_ready: commands_ready.try_clone().unwrap(),
             kernel: Box::new(FakeKernel),
             modes: BTreeMap::from([("eth0".to_owned(), ReceiveMode::Native)]),
+            interfaces: Vec::new(),
             gate: GateKind::Kernel,
             ended: ended.try_clone().unwrap(),
             process: process(directory.path()),
@@ -348,7 +349,9 @@ fn rendered() -> (String, Settings) {
         stats: &stats,
         kernel: &FakeKernel,
         modes: &modes,
+        interfaces: &[],
         gate: GateKind::Kernel,
+        process: &process(directory.path()),
         snapshot: &snapshot,
         now,
     };
@@ -435,9 +438,10 @@ fn metrics_are_served_and_others_are_turned_away() {
             while let Some(ask) = asked.recv().await {
                 match ask {
                     hub::Ask::Metrics(reply) => reply.send("# EOF\n".to_owned()).unwrap(),
-                    hub::Ask::Status(_) | hub::Ask::Events { .. } | hub::Ask::Operate { .. } => {
-                        panic!("not asked for")
-                    }
+                    hub::Ask::Status(_)
+                    | hub::Ask::Events { .. }
+                    | hub::Ask::ChangeOver { .. }
+                    | hub::Ask::Operate { .. } => panic!("not asked for"),
                 }
             }
         });
@@ -540,7 +544,9 @@ fn a_status_before_the_first_snapshot_shows_every_node() {
         stats: &stats,
         kernel: &kernel,
         modes: &modes,
+        interfaces: &[],
         gate: GateKind::Kernel,
+        process: &process(directory.path()),
         snapshot: &snapshot,
         now: Instant(5),
     };

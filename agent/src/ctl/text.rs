@@ -41,11 +41,30 @@ impl Event {
             What::Vote { group, epoch, candidate: Some(candidate) } => {
                 format!("vote for {group}: {candidate}, epoch {epoch}")
             }
+            What::Interface { interface, to, index, receives, gate } => {
+                let mut text = format!("interface {interface}: {to}");
+                if *index != 0 {
+                    // Writing to a String does not fail.
+                    let _ = write!(text, ", index {index}");
+                }
+                if let Some(receives) = receives {
+                    let _ = write!(text, ", receives by {receives}");
+                }
+                if let Some(gate) = gate.as_ref().filter(|_| *index != 0) {
+                    let _ = write!(text, ", gate: {gate}");
+                }
+                text
+            }
             What::Line { device, link, to, reason } => {
                 let why = reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
                 format!("line {device} of {link}: {to}{why}")
             }
+            What::Node { node, id, to, reason } => {
+                let why = reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+                format!("node {node} (id {id}): {to}{why}")
+            }
             What::Fence { node, to, reason } => format!("fencing of {node}: {to}: {reason}"),
+            What::Ping { group, from, to } => format!("ping group {group}: {from} -> {to}"),
             What::Config { what, to, reason: None } => format!("{what}: {to}"),
             What::Config { what, to, reason: Some(reason) } => format!("{what}: {to}: {reason}"),
             What::Own { to: Some(to), .. } => format!("agent: {to}"),

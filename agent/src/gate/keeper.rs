@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use super::classifier::{self, ClassifierError, Side};
 use super::guard::{self, GuardError};
 use super::mapped::{MappedBars, MappedGates};
-use super::pins::{Pins, PinsError};
+use super::pins::{Pins, PinsError, Way};
 use super::{Device, Gates};
 use crate::settings::{Settings, XdpSetting};
 
@@ -165,6 +165,16 @@ impl Keeper {
         let carried = classifier::attach(program, Side::Egress, device, self.pins.as_mut())?;
         self.note(Side::Egress, device, carried);
         Ok(())
+    }
+
+    /// The interface is gone: so are the pins of what was on it.
+    pub fn forget(&mut self, device: &Device) {
+        self.filters.retain(|(_, on)| on != device);
+        if let Some(pins) = &self.pins {
+            for way in [Way::Ingress, Way::IngressTcx, Way::Egress] {
+                pins.unpin(way, device);
+            }
+        }
     }
 
     /// Remembers what must be taken away at the end, since no pin does it.

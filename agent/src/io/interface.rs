@@ -1,9 +1,10 @@
 //! What the agent must know of a network interface: its index, its hardware address and its IP addresses.
-//! Looked up by name at start, and again by the takeover thread when the kernel says that the interface is gone.
+//! Looked up by name at start, and again whenever the kernel says that something has changed.
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use nix::ifaddrs::getifaddrs;
+use nix::net::if_::InterfaceFlags;
 
 /// One interface as it was when it was looked up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub struct Interface {
     pub index: u32,
     /// Its Ethernet address, if it has one (a loopback's is all zeroes and counts as none).
     pub mac: Option<[u8; 6]>,
+    /// Whether it is up and has a carrier.
+    pub carries: bool,
     /// Its addresses, broadcast address beside each that has one.
     pub addresses: Vec<(IpAddr, Option<Ipv4Addr>)>,
 }
@@ -41,7 +44,9 @@ pub fn look_up(name: &str) -> std::io::Result<Option<Interface>> {
             Some(interface) => interface,
             None => {
                 let index = nix::net::if_::if_nametoindex(name)?;
-                found.insert(Interface { name: name.to_owned(), index, mac: None, addresses: Vec::new() })
+                let carries = entry.flags.contains(InterfaceFlags::IFF_UP | InterfaceFlags::IFF_RUNNING);
+                let (mac, addresses) = (None, Vec::new());
+                found.insert(Interface { name: name.to_owned(), index, mac, carries, addresses })
             }
         };
         let Some(address) = &entry.address else { continue };

@@ -1,12 +1,12 @@
 //! The UDP links as they are on this machine: which socket a link sends from, to whom, and what its frames bear as
-//! destination when they arrive here. Made once at start; sending allocates nothing.
+//! destination when they arrive here. Made for an interface when it comes; sending allocates nothing.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 
 use agent_common::LinkId;
 use agent_common::ids::MAX_LINKS;
+use agent_core::Instant;
 use nix::sys::socket::SockaddrStorage;
 
 use super::channel::{Channel, ChannelError, Place, socket_address, unspecified};
@@ -103,17 +103,24 @@ struct Path {
 pub struct Socket {
     /// The socket.
     pub channel: Channel,
-    /// Whether it receives (no XDP program does on its interface).
+    /// Whether it receives (no program does on its interface).
     pub receives: bool,
     /// The links.
     pub arrivals: Vec<Arrival>,
+    /// Everything that arrived before has been read.
+    pub read_until: Instant,
     place: Place,
 }
 
-/// All links.
-pub struct Paths {
+/// The sockets on one interface, and the links that use them. Made and dropped outside of the rt thread.
+pub struct Part {
     sockets: Vec<Socket>,
     paths: [Option<Path>; MAX_LINKS],
+}
+
+/// All links: a part for each interface that has some, in the order of [`Settings::link_interfaces`].
+pub struct Paths {
+    parts: [Option<Box<Part>>; MAX_LINKS],
 }
 
 /// What became of one sending.
@@ -125,14 +132,15 @@ pub enum Sent {
     None,
 }
 
-impl Paths {
-    /// Opens the sockets of `arrivals`; a link that fails is left out and named.
+impl Part {
+    /// Opens the sockets of `arrivals`, which are all of one interface that receives by `mode`; a link that fails is left
+    /// out and named.
     pub fn open(
         settings: &Settings,
         arrivals: &[Arrival],
-        modes: &BTreeMap<String, ReceiveMode>,
+        mode: ReceiveMode,
     ) -> (Self, Vec<(LinkId, PathError)>) {
-        let mut all = Self { sockets: Vec::new(), paths: std::array::from_fn(|_| None) };
+        let mut part = Self { sockets: Vec::new(), paths: std::array::from_fn(|_| None) };
         let mut errors = Vec::new();
         let places: Vec<Place> = arrivals
             .iter()
@@ -140,12 +148,12 @@ impl Paths {
             .collect();
         for arrival in arrivals {
             let Some(link) = network_of(settings, arrival) else { continue };
-            let receives = modes.get(&arrival.interface).is_none_or(|mode| *mode == ReceiveMode::Socket);
-            if let Err(error) = all.open_link(settings, link, arrival, receives, &places) {
+            let receives = mode == ReceiveMode::Socket;
+            if let Err(error) = part.open_link(settings, link, arrival, receives, &places) {
                 errors.push((arrival.link, error));
             }
         }
-        (all, errors)
+        (part, errors)
     }
 
     fn open_link(
@@ -163,7 +171,8 @@ impl Paths {
             None => {
                 let shared = places.iter().any(|other| overlap(other, &place));
                 let channel = Channel::open(&place, receives, shared)?;
-                self.sockets.push(Socket { channel, receives, arrivals: Vec::new(), place });
+                let (arrivals, read_until) = (Vec::new(), Instant::ZERO);
+                self.sockets.push(Socket { channel, receives, arrivals, read_until, place });
                 self.sockets.len() - 1
             }
         };
@@ -179,22 +188,61 @@ impl Paths {
         Ok(())
     }
 
-    /// Whether the link can be used at all.
-    pub fn usable(&self, link: LinkId) -> bool {
+    /// The links that can be used, a bit for each.
+    pub fn usable(&self) -> u8 {
+        LinkId::all().filter(|link| self.has(*link)).fold(0, |links, link| links | 1 << link.raw())
+    }
+
+    /// The sockets that receive.
+    pub fn receiving(&self) -> impl Iterator<Item = &Socket> {
+        self.sockets.iter().filter(|socket| socket.receives)
+    }
+
+    fn has(&self, link: LinkId) -> bool {
         self.paths.get(link.index()).is_some_and(Option::is_some)
     }
 
-    /// The sockets, for receiving.
-    pub fn sockets(&self) -> &[Socket] {
-        &self.sockets
+    fn path(&self, link: LinkId) -> Option<(&Path, &Socket)> {
+        let path = self.paths.get(link.index())?.as_ref()?;
+        Some((path, self.sockets.get(path.channel)?))
+    }
+}
+
+impl Default for Paths {
+    fn default() -> Self {
+        Self { parts: std::array::from_fn(|_| None) }
+    }
+}
+
+impl Paths {
+    /// Puts the part of the interface at `place` in, or takes it away; returns the one before.
+    pub fn put(&mut self, place: usize, part: Option<Box<Part>>) -> Option<Box<Part>> {
+        match self.parts.get_mut(place) {
+            Some(known) => std::mem::replace(known, part),
+            None => part,
+        }
+    }
+
+    /// Whether the link can be used at all.
+    pub fn usable(&self, link: LinkId) -> bool {
+        self.parts.iter().flatten().any(|part| part.has(link))
+    }
+
+    /// The sockets that receive.
+    pub fn receiving(&self) -> impl Iterator<Item = &Socket> {
+        self.parts.iter().flatten().flat_map(|part| part.receiving())
+    }
+
+    /// The same, to read from.
+    pub fn receiving_mut(&mut self) -> impl Iterator<Item = &mut Socket> {
+        let sockets = self.parts.iter_mut().flatten().flat_map(|part| part.sockets.iter_mut());
+        sockets.filter(|socket| socket.receives)
     }
 
     /// Sends one frame to every destination of `link`, counting each.
     pub fn send(&self, link: LinkId, frame: &[u8], stats: &Stats) -> Sent {
-        let path = self.paths.get(link.index()).and_then(Option::as_ref);
-        let Some((path, socket)) = path.and_then(|path| Some((path, self.sockets.get(path.channel)?))) else {
-            return Sent::None;
-        };
+        let found = self.parts.iter().flatten().find_map(|part| part.path(link));
+        let Some((path, socket)) = found else { return Sent::None };
         let (mut taken, mut refused) = (0, 0);
         for to in &path.to {
             match socket.channel.send(frame, to) {

@@ -11,7 +11,7 @@ use agent_common::{Accepted, Keys, LinkId, NodeId, Reject, receive};
 use agent_core::Instant;
 
 use super::datagram::{Batch, Datagram};
-use super::paths::{Arrival, Socket};
+use super::paths::{Arrival, Paths, Socket};
 use super::stamp::{Clocks, arrival};
 use crate::bridge::Keyring;
 use crate::rt::clock;
@@ -27,20 +27,17 @@ pub struct Receiver {
     windows: Box<Windows>,
     slots: Box<Slots>,
     batch: Batch,
-    /// By socket: everything that arrived before has been read.
-    read_until: Vec<Instant>,
 }
 
 impl Receiver {
-    /// A receiver that has heard nothing, for as many sockets.
-    pub fn new(config: ClusterConfig, keyring: &Keyring, sockets: usize) -> Self {
+    /// A receiver that has heard nothing.
+    pub fn new(config: ClusterConfig, keyring: &Keyring) -> Self {
         let mut receiver = Self {
             config,
             keys: Box::new([agent_common::maps::KeyState::default(); 256]),
             windows: Box::new([PeerWindow::default(); agent_common::ids::MAX_NODES]),
             slots: Box::new([PeerSlot::EMPTY; agent_common::ids::MAX_NODES]),
             batch: Batch::new(),
-            read_until: vec![Instant::ZERO; sockets],
         };
         receiver.set_keys(keyring);
         receiver
@@ -65,15 +62,11 @@ impl Receiver {
 
     /// Reads every receiving socket, within bounds. Returns the moment up to which nothing is left unread: datagrams
     /// are read in order of arrival, so it is that of the last one where a socket was not emptied.
-    pub fn drain(&mut self, sockets: &[Socket], stats: &Stats) -> Instant {
+    pub fn drain(&mut self, paths: &mut Paths, stats: &Stats) -> Instant {
         let mut complete = Instant::NEVER;
-        for (place, socket) in sockets.iter().enumerate().filter(|(_, socket)| socket.receives) {
-            let before = self.read_until.get(place).copied().unwrap_or(Instant::ZERO);
-            let until = self.drain_one(socket, before, stats);
-            if let Some(known) = self.read_until.get_mut(place) {
-                *known = until;
-            }
-            complete = complete.min(until);
+        for socket in paths.receiving_mut() {
+            socket.read_until = self.drain_one(socket, socket.read_until, stats);
+            complete = complete.min(socket.read_until);
         }
         complete
     }

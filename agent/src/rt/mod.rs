@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod execute;
+mod links;
 pub mod readings;
 pub mod sched;
 pub mod sender;
@@ -27,7 +28,8 @@ use crate::gate::Gates;
 use crate::io::paths::Paths;
 use crate::io::receiver::Receiver;
 use crate::io::xdp::Kernel;
-use crate::serial;
+use crate::links::RtEnd;
+use crate::{ping, serial};
 use crate::stats::Stats;
 use crate::takeover::{Happened, Job, Outcome};
 use crate::watchdog::Watchdog;
@@ -75,6 +77,8 @@ pub struct Queues {
     pub notes: rtrb::Producer<Note>,
     /// Wakes it.
     pub notes_ready: OwnedFd,
+    /// From and to the follower of the interfaces.
+    pub links: RtEnd,
     /// Newest snapshot.
     pub snapshots: triple_buffer::Input<Snapshot>,
     /// Set when the addresses are to stay, for the next process, although this thread ends.
@@ -93,6 +97,8 @@ pub struct Parts {
     pub paths: Paths,
     /// Serial lines, if this node has any.
     pub serial: Option<serial::Ends>,
+    /// What the ping thread says, if there are ping groups.
+    pub pings: Option<ping::Ends>,
     /// Signs and sends.
     pub sender: Sender,
     /// Queues.
@@ -140,13 +146,17 @@ impl Rt {
         let waker = Waker::new()?;
         waker.watch(&parts.queues.commands_ready, Source::Thread, true)?;
         waker.watch(&*parts.queues.outcomes_ready, Source::Thread, true)?;
+        if let Some(pings) = &parts.pings {
+            waker.watch(pings, Source::Thread, true)?;
+        }
         if let Some(kernel) = &parts.kernel {
             waker.watch(kernel.news.as_fd(), Source::Receive, true)?;
         }
         if let Some(serial) = &parts.serial {
             waker.watch(serial.ready(), Source::Receive, true)?;
         }
-        for socket in parts.paths.sockets().iter().filter(|socket| socket.receives) {
+        waker.watch(&*parts.queues.links.wires_ready, Source::Thread, true)?;
+        for socket in parts.paths.receiving() {
             waker.watch(socket.channel.as_fd(), Source::Receive, false)?;
         }
         Ok(Self {
@@ -175,7 +185,10 @@ impl Rt {
             gates.forget_seen();
         }
         self.slew = Slew::default();
-        self.node = Node::new(&self.parts.config, clock::now());
+        let now = clock::now();
+        self.node = Node::new(&self.parts.config, now);
+        let heard = self.parts.pings.iter().flat_map(ping::Ends::again);
+        heard.for_each(|event| self.node.handle(event, now));
         self.changed = true;
     }
 
@@ -208,6 +221,7 @@ impl Rt {
         let now = clock::now();
         self.account(woken, now);
         self.drain_threads(now);
+        self.drain_links(now);
         self.drain_clock(now);
         self.drain_bars(now);
         let read_at = self.drain_frames();
@@ -282,6 +296,10 @@ impl Rt {
             self.node.handle(event, now);
             self.perform(now);
         }
+        while let Some(event) = self.parts.pings.as_mut().and_then(ping::Ends::next) {
+            self.node.handle(event, now);
+            self.perform(now);
+        }
         while let Ok(command) = self.parts.queues.commands.pop() {
             match command {
                 Command::Leave => {
@@ -335,7 +353,7 @@ impl Rt {
             }
         }
         let now = clock::now();
-        let complete = parts.receiver.drain(parts.paths.sockets(), &parts.stats);
+        let complete = parts.receiver.drain(&mut parts.paths, &parts.stats);
         let lines = parts.serial.as_mut();
         let read = lines.map_or(now, |serial| serial.drain(&mut parts.receiver, now, &parts.stats));
         now.min(complete).min(read)
@@ -355,7 +373,11 @@ impl Rt {
                 self.node.handle(Event::Reading(reading), now);
                 self.perform(now);
             }
+            if look == Look::Changed && let Some((node, name)) = self.readings.renamed(place) {
+                self.note(Note::Named { at: now, node, name });
+            }
         }
+        self.parts.stats.undecodable.store(self.readings.undecodable, Ordering::Relaxed);
     }
 
     /// Shows the control thread what the core thinks, now and then and after every change; and wakes it for notes.

@@ -65,6 +65,12 @@ impl Waker {
         self.epoll.add(descriptor, EpollEvent::new(EpollFlags::EPOLLIN | edge, source as u64))
     }
 
+    /// Does not wake for `descriptor` any more.
+    pub fn forget(&self, descriptor: impl AsFd) {
+        // One that is not watched wakes nobody.
+        let _ = self.epoll.delete(descriptor);
+    }
+
     /// The timer's time.
     pub const fn armed(&self) -> Instant {
         self.armed

@@ -5,21 +5,22 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::net::IpAddr;
 
-use agent_common::LinkId;
 use agent_core::config::GateKind;
 use tracing::{info, warn};
 
 use super::RunError;
 use crate::bridge::{KernelView, Keyring};
-use crate::gate::Gates;
+use crate::gate::{Gates, guard};
 use crate::gate::keeper::Keeper;
 use crate::io::counters::NoKernel;
 use crate::io::interface::{self, Interface};
-use crate::io::paths::{Arrival, Paths};
+use crate::io::paths::{Arrival, Part, Paths};
 use crate::io::programs::Programs;
 use crate::io::receiver::Receiver;
 use crate::io::xdp::{self, Attached, Kernel, LoadError, cluster_config};
 use crate::serial;
+use crate::links::follower::Watched;
+use crate::links::{self, Guard, View};
 use crate::settings::{ReceiveMode, Settings};
 
 /// Where the frames of each usable link arrive. A link that cannot be used now is named and left out.
@@ -68,6 +69,7 @@ pub(super) struct Network {
     pub(super) modes: BTreeMap<String, ReceiveMode>,
     pub(super) receiver: Receiver,
     pub(super) paths: Paths,
+    pub(super) watched: Vec<Watched>,
     pub(super) keeper: Keeper,
     pub(super) gates: Option<Gates>,
     pub(super) gate: GateKind,
@@ -112,20 +114,58 @@ pub(super) fn bring_up(
             ReceiveMode::Socket => info!("{interface}: heartbeats are received through a socket"),
         }
     }
-    let (paths, errors) = Paths::open(settings, &arrivals, &modes);
-    for (link, error) in &errors {
-        warn!("link {}: {error}", settings.link_name(*link));
-    }
-    if !settings.links.is_empty() && !LinkId::all().any(|link| paths.usable(link)) && serial::lines(settings).is_empty() {
-        let denied = errors.iter().find(|(_, error)| error.is_denied());
-        return Err(
-            denied.map_or(RunError::NoLink, |_| RunError::NotPermitted(ErrorKind::PermissionDenied.into()))
-        );
-    }
-    let receiver = Receiver::new(cluster, keyring, paths.sockets().len());
+    let (paths, watched) = open(settings, &arrivals, &modes, gate, &keeper)?;
+    let receiver = Receiver::new(cluster, keyring);
     let view: Box<dyn KernelView> = match view {
         Some(view) => Box::new(view),
         None => Box::new(NoKernel),
     };
-    Ok(Network { kernel, programs, view, modes, receiver, paths, keeper, gates, gate })
+    Ok(Network { kernel, programs, view, modes, receiver, paths, watched, keeper, gates, gate })
+}
+
+/// The sockets, and what the follower must know of the start.
+///
+/// # Errors
+/// No link can be used.
+fn open(
+    settings: &Settings,
+    arrivals: &[Arrival],
+    modes: &BTreeMap<String, ReceiveMode>,
+    gate: GateKind,
+    keeper: &Keeper,
+) -> Result<(Paths, Vec<Watched>), RunError> {
+    let (mut paths, mut denied, mut all) = (Paths::default(), false, Vec::new());
+    let (link_interfaces, guarded) = (settings.link_interfaces().len(), guard::interfaces(settings));
+    for (place, name) in links::interfaces(settings).into_iter().enumerate() {
+        let found = interface::look_up(name).map_err(RunError::Interfaces)?;
+        let arrivals: Vec<Arrival> =
+            arrivals.iter().filter(|arrival| arrival.interface == name).cloned().collect();
+        // What went or came since it was looked at is the follower's.
+        let device = keeper.devices().iter().find(|device| device.name == name).map(|device| device.index);
+        let index = arrivals.first().map(|arrival| arrival.index).or(device).unwrap_or(0);
+        let guard = match gate {
+            _ if !guarded.contains(&name) => Guard::NoAddress,
+            GateKind::Userspace => Guard::Userspace,
+            GateKind::Kernel if device.is_some() => Guard::Kernel,
+            GateKind::Kernel => Guard::Missing,
+        };
+        let carries = found.is_some_and(|found| found.carries && found.index == index);
+        let mode = modes.get(name).copied().filter(|_| index != 0);
+        let mut view = View { index, carries, mode, guard, usable: 0 };
+        let has_part = !arrivals.is_empty() && place < link_interfaces;
+        if has_part {
+            let (part, errors) = Part::open(settings, &arrivals, mode.unwrap_or(ReceiveMode::Socket));
+            for (link, error) in &errors {
+                warn!("link {}: {error}", settings.link_name(*link));
+                denied |= error.is_denied();
+            }
+            view.usable = part.usable();
+            paths.put(place, Some(Box::new(part)));
+        }
+        all.push(Watched { name: name.to_owned(), view, arrivals, has_part });
+    }
+    if settings.link_interfaces().is_empty() || all.iter().any(|watched| watched.view.usable != 0) {
+        return Ok((paths, all));
+    }
+    Err(if denied { RunError::NotPermitted(ErrorKind::PermissionDenied.into()) } else { RunError::NoLink })
 }

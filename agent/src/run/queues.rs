@@ -11,9 +11,23 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::{RunError, descriptor};
 use crate::bridge::{self, Command, ControlSide, KernelView, Note, Process};
+use crate::links::follower;
+use crate::links::grounds::Grounds;
 use crate::settings::{ReceiveMode, Settings};
 use crate::stats::Stats;
-use crate::{rt, takeover};
+use crate::{links, rt, takeover};
+
+/// All threads' ends.
+pub(super) struct Queues {
+    /// The rt thread's.
+    pub(super) rt: rt::Queues,
+    /// The takeover thread's.
+    pub(super) takeover: takeover::Queues,
+    /// The follower's.
+    pub(super) follower: follower::Queues,
+    /// The control thread's.
+    pub(super) ends: BridgeEnds,
+}
 
 /// What the control thread gets of the queues.
 pub(super) struct BridgeEnds {
@@ -49,6 +63,7 @@ impl BridgeEnds {
         stats: &Arc<Stats>,
         kernel: Box<dyn KernelView>,
         modes: BTreeMap<String, ReceiveMode>,
+        interfaces: Vec<links::View>,
         gate: GateKind,
         process: Process,
     ) -> Control {
@@ -62,6 +77,7 @@ impl BridgeEnds {
             commands_ready: self.commands_ready,
             kernel,
             modes,
+            interfaces,
             gate,
             ended: self.ended,
             process,
@@ -74,7 +90,10 @@ impl BridgeEnds {
 ///
 /// # Errors
 /// No descriptor could be made.
-pub(super) fn make(settings: &Settings) -> Result<(rt::Queues, takeover::Queues, BridgeEnds), RunError> {
+pub(super) fn make(settings: &Settings) -> Result<Queues, RunError> {
+    let (links, follower) = links::ends().map_err(descriptor("a descriptor to wake a thread"))?;
+    let grounds = Arc::new(Grounds::new(settings));
+    let (follower_notes, follower_notes_out) = rtrb::RingBuffer::new(bridge::NOTES);
     let (jobs, jobs_out) = rtrb::RingBuffer::new(takeover::room(settings));
     let (outcomes, outcomes_out) = rtrb::RingBuffer::new(takeover::room(settings));
     let (rt_notes, rt_notes_out) = rtrb::RingBuffer::new(bridge::NOTES);
@@ -93,6 +112,7 @@ pub(super) fn make(settings: &Settings) -> Result<(rt::Queues, takeover::Queues,
         commands_ready: duplicate(&commands_ready)?,
         notes: rt_notes,
         notes_ready: duplicate(&notes_ready)?,
+        links,
         snapshots,
         handed_over: Arc::clone(&handed_over),
     };
@@ -103,18 +123,25 @@ pub(super) fn make(settings: &Settings) -> Result<(rt::Queues, takeover::Queues,
         outcomes_ready,
         notes: takeover_notes,
         notes_ready: duplicate(&notes_ready)?,
+        grounds: Arc::clone(&grounds),
         handed_over,
+    };
+    let follower = follower::Queues {
+        rt: follower,
+        grounds,
+        notes: follower_notes,
+        notes_ready: duplicate(&notes_ready)?,
     };
     let ends = BridgeEnds {
         snapshots: snapshots_out,
-        notes: vec![rt_notes_out, takeover_notes_out],
+        notes: vec![rt_notes_out, takeover_notes_out, follower_notes_out],
         notes_ready,
         commands,
         commands_ready,
         end: duplicate(&ended)?,
         ended,
     };
-    Ok((rt, takeover, ends))
+    Ok(Queues { rt, takeover, follower, ends })
 }
 
 fn empty_snapshot(settings: &Settings) -> Snapshot {
@@ -141,7 +168,7 @@ fn duplicate(descriptor: &OwnedFd) -> Result<OwnedFd, RunError> {
 
 #[cfg(test)]
 mod tests {
-    use super::make;
+    use super::{Queues, make};
     use crate::config;
 
     /// A node that starts over gives back every address at once, and none of these orders may be lost.
@@ -158,7 +185,7 @@ mod tests {
             }
         }
         let (settings, _) = config::parse("m.toml", &text, "a").unwrap();
-        let (rt, takeover, _) = make(&settings).unwrap();
+        let Queues { rt, takeover, .. } = make(&settings).unwrap();
         assert!(rt.jobs.slots() > 64 * 64, "{}", rt.jobs.slots());
         assert!(takeover.outcomes.slots() > 64 * 64, "{}", takeover.outcomes.slots());
     }

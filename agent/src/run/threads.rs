@@ -13,9 +13,11 @@ use super::RunError;
 use super::queues::Control;
 use crate::bridge::Purpose;
 use crate::carry::Stays;
+use crate::gate::keeper::Keeper;
 use crate::generation;
+use crate::links::follower::Follower;
 use crate::rt::sched::{self, Granted, Outcome};
-use crate::rt::{Ended, Parts, Rt};
+use crate::rt::{Ended, Parts, Rt, clock};
 use crate::settings::{RuntimeSettings, Settings};
 use crate::takeover::netlink::Requests;
 use crate::takeover::{Takeover, leftovers};
@@ -46,8 +48,9 @@ pub(super) fn run(
     settings: &Arc<Settings>,
     parts: Parts,
     takeover: Takeover,
+    follower: Follower,
     control: Control,
-) -> Result<Left, RunError> {
+) -> Result<(Left, Keeper), RunError> {
     let Control { side, end } = control;
     let stats = Arc::clone(&parts.stats);
     let rt = Rt::new(parts).map_err(super::descriptor("the rt thread's descriptors"))?;
@@ -60,6 +63,8 @@ pub(super) fn run(
             takeover.run();
         })?
     };
+    // It ends when it finds that `rt` has, however that ends.
+    let follower = spawn("links", CTL_STACK, move || follower.run())?;
     let rt = {
         let settings = Arc::clone(settings);
         let gone = WakeAtEnd(rt.takeover_bell());
@@ -69,11 +74,15 @@ pub(super) fn run(
             let outcome = sched::rt_thread(&settings.runtime, settings.timing.keepalive);
             stats.scheduling.store(outcome.granted.code(), Ordering::Relaxed);
             tell_rt(outcome, &settings);
+            stats.began_ns.store(clock::now().0, Ordering::Relaxed);
             live(rt, &settings.runtime)
         })?
     };
     super::notify::ready();
-    finish(rt, takeover, ctl, &end, settings)
+    let left = finish(rt, takeover, ctl, &end, settings);
+    // What is not pinned lasts until here.
+    let (keeper, _programs) = follower.join().map_err(|_| RunError::Defect("links"))?;
+    Ok((left?, keeper))
 }
 
 fn spawn<T: Send + 'static>(

@@ -23,6 +23,7 @@ use nix::sys::eventfd::EventFd;
 use nix::sys::time::TimeSpec;
 
 use crate::bridge::{AddressChange, Note};
+use crate::links::grounds::Grounds;
 use crate::rt::clock;
 use crate::settings::Settings;
 use crate::stats::Stats;
@@ -118,6 +119,8 @@ pub struct Queues {
     pub notes: rtrb::Producer<Note>,
     /// Wakes the control thread.
     pub notes_ready: OwnedFd,
+    /// Where addresses may be put.
+    pub grounds: Arc<Grounds>,
     /// Set by `rt` before it ends when the addresses are to stay, for the next process.
     pub handed_over: Arc<AtomicBool>,
 }
@@ -132,6 +135,8 @@ pub struct Takeover {
     stats: Arc<Stats>,
     refresh: Duration,
     look_at: Instant,
+    /// The changes of grounds up to the last look.
+    grounds_seen: u32,
 }
 
 /// Room for jobs, and for results: for all of every resource of every group at once.
@@ -154,7 +159,8 @@ impl Takeover {
         let refresh = settings.runtime.announce_refresh;
         // At once: what could not be removed at the start is told as found.
         let look_at = Instant::ZERO;
-        Self { resources, requests, notifications, packets, queues, stats, refresh, look_at }
+        let grounds_seen = queues.grounds.changes();
+        Self { resources, requests, notifications, packets, queues, stats, refresh, look_at, grounds_seen }
     }
 
     /// Works until `rt` has ended.
@@ -174,6 +180,10 @@ impl Takeover {
             let resources = &self.resources;
             if self.notifications.drain(|address| resources.iter().any(|resource| resource.is(address))) {
                 self.look_at = self.look_at.min(now.after(LOOK_AFTER));
+            }
+            if self.grounds_seen != self.queues.grounds.changes() {
+                self.grounds_seen = self.queues.grounds.changes();
+                self.look_at = now;
             }
             if self.look_at <= now {
                 self.look_at = Instant::NEVER;
@@ -202,7 +212,8 @@ impl Takeover {
     fn acquire(&mut self, place: usize, attempt: u32, decided: Instant) {
         let Some(resource) = self.resources.get_mut(place) else { return };
         let at = resource.at;
-        let result = resource.add(&mut self.requests);
+        let ground = self.queues.grounds.of(&resource.settings().interface);
+        let result = resource.add(&mut self.requests, ground);
         if result.is_ok() {
             let added = clock::now();
             let announced = self.announce(place);
@@ -249,6 +260,8 @@ impl Takeover {
     fn compare(&mut self) {
         for resource in &mut self.resources {
             resource.expect_absent();
+            let ground = self.queues.grounds.of(&resource.settings().interface);
+            resource.withdraw_from_elsewhere(&mut self.requests, ground);
         }
         let resources = &mut self.resources;
         let listed = self.requests.dump(|present| {

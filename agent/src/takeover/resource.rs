@@ -10,6 +10,7 @@ use agent_core::{Failure, Instant, ResourceRef};
 use nix::errno::Errno;
 
 use crate::io::interface;
+use crate::links::grounds::Ground;
 use crate::settings::{AddressSettings, Settings};
 use crate::stats::Stats;
 
@@ -106,13 +107,25 @@ impl Resource {
         self.possession == Possession::Held
     }
 
-    /// Adds the address. One that is there already is taken over.
+    /// Adds the address, if the `ground` allows it. One that is there already is taken over.
     ///
     /// # Errors
     /// The address is not there then, except perhaps after [`Failure::TimedOut`].
-    pub fn add(&mut self, requests: &mut Requests) -> Result<(), Failure> {
+    pub fn add(&mut self, requests: &mut Requests, ground: Option<Ground>) -> Result<(), Failure> {
+        match ground {
+            Some(Ground::Absent) => return Err(Failure::NoInterface),
+            Some(Ground::Unguarded) => return Err(Failure::Unguarded),
+            Some(Ground::Ready(index)) if self.index() != Some(index) => {
+                self.prepared = Prepared::new(&self.settings);
+                if self.index() != Some(index) {
+                    return Err(Failure::NoInterface);
+                }
+            }
+            // Without a word of the follower, which only fails to speak of addresses that this node may not own.
+            Some(Ground::Ready(_)) | None => {}
+        }
         let mut result = self.try_add(requests);
-        if result == Err(Failure::NoInterface) {
+        if result == Err(Failure::NoInterface) && ground.is_none() {
             // It may have come back with another index or another hardware address.
             self.prepared = Prepared::new(&self.settings);
             result = self.try_add(requests);
@@ -151,6 +164,23 @@ impl Resource {
         }
         self.possession = Possession::Absent;
         Ok(())
+    }
+
+    /// Deletes an address that is held where it may not be any more: its interface has another name now.
+    pub fn withdraw_from_elsewhere(&mut self, requests: &mut Requests, ground: Option<Ground>) {
+        let is_elsewhere = match ground {
+            Some(Ground::Ready(index)) => self.index() != Some(index),
+            Some(Ground::Absent | Ground::Unguarded) => true,
+            None => false,
+        };
+        if self.held() && is_elsewhere && let Some(prepared) = &mut self.prepared {
+            // What is left in spite of it is behind the gate that stays where it is, and is seen by the next look.
+            let _ = gone(requests.request(&mut prepared.delete));
+        }
+    }
+
+    fn index(&self) -> Option<u32> {
+        self.prepared.as_ref().map(|prepared| prepared.index)
     }
 
     /// Sends the frames. Returns when the first had left, `None` if none did.

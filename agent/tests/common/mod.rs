@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, dead_code, reason = "tests; not every test uses everything")]
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,9 +15,10 @@ use agent_core::{Change, Config, PeerState, Snapshot};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use xbeat::bridge::{Command, Keyring, Note};
 use xbeat::io::interface;
-use xbeat::io::paths::{Arrival, Paths};
+use xbeat::io::paths::{Arrival, Part, Paths};
 use xbeat::io::receiver::Receiver;
 use xbeat::io::xdp::cluster_config;
+use xbeat::links::{self, FollowerEnd};
 use xbeat::rt::sender::Sender;
 use xbeat::rt::waker::Woken;
 use xbeat::rt::{Parts, Queues, Rt, clock};
@@ -43,7 +43,7 @@ fn settings(me: u8, port: u16) -> Settings {
         cluster: "no-allocation".to_owned(),
         cluster_id: cluster_id("no-allocation"),
         me: node(me),
-        nodes: names.map(|name| NodeSettings { name: name.to_owned(), witness: false }).to_vec(),
+        nodes: names.map(|name| NodeSettings { name: name.to_owned(), witness: false, joined: false }).to_vec(),
         timing: Timing {
             keepalive: Duration::from_millis(2),
             deadtime: Duration::from_millis(200),
@@ -131,7 +131,7 @@ pub(crate) struct Agent {
     pub(crate) jobs: rtrb::Consumer<Job>,
     pub(crate) notes: rtrb::Consumer<Note>,
     pub(crate) commands: rtrb::Producer<Command>,
-    _others: (rtrb::Producer<xbeat::takeover::Outcome>, triple_buffer::Output<Snapshot>),
+    _others: (rtrb::Producer<xbeat::takeover::Outcome>, triple_buffer::Output<Snapshot>, FollowerEnd),
 }
 
 fn event() -> EventFd {
@@ -145,9 +145,11 @@ pub(crate) fn agent(me: u8, incarnation: u64, port: u16) -> Agent {
     let arrival =
         Arrival::of(settings.links[0].id, settings.links[0].network().unwrap(), &settings, lo.as_ref())
             .unwrap();
-    let modes = BTreeMap::from([("lo".to_owned(), ReceiveMode::Socket)]);
-    let (paths, errors) = Paths::open(&settings, &[arrival], &modes);
+    let (part, errors) = Part::open(&settings, &[arrival], ReceiveMode::Socket);
     assert!(errors.is_empty(), "{errors:?}");
+    let mut paths = Paths::default();
+    paths.put(0, Some(Box::new(part)));
+    let (links, follower) = links::ends().unwrap();
     let mut states = vec![KeyState::default(); 256];
     states[1] = KeyState::from_secret(&[7; 32]);
     let keyring = Keyring { sign_with: KeyId::new(1).unwrap(), states };
@@ -167,15 +169,17 @@ pub(crate) fn agent(me: u8, incarnation: u64, port: u16) -> Agent {
         commands_ready: event().into(),
         notes: notes_in,
         notes_ready: event().into(),
+        links,
         snapshots,
         handed_over: Arc::default(),
     };
     let parts = Parts {
         config: core_config(&settings, incarnation),
         kernel: None,
-        receiver: Receiver::new(cluster_config(&settings, incarnation), &keyring, paths.sockets().len()),
+        receiver: Receiver::new(cluster_config(&settings, incarnation), &keyring),
         paths,
         serial: None,
+        pings: None,
         sender: Sender::new(settings.cluster_id, &settings.links, &keyring),
         queues,
         gates: None,
@@ -183,7 +187,7 @@ pub(crate) fn agent(me: u8, incarnation: u64, port: u16) -> Agent {
         stats: Arc::clone(&stats),
     };
     let rt = Rt::new(parts).unwrap();
-    Agent { rt, stats, jobs, notes, commands: commands_in, _others: (outcomes_in, shown) }
+    Agent { rt, stats, jobs, notes, commands: commands_in, _others: (outcomes_in, shown, follower) }
 }
 
 impl Agent {
