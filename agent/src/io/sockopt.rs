@@ -83,6 +83,14 @@ pub fn set_int(socket: &OwnedFd, level: i32, option: i32, value: i32) -> Result<
     set(socket, level, option, &value)
 }
 
+/// An option of eight words: the types of ICMPv6 that a raw socket is not handed.
+///
+/// # Errors
+/// The kernel's.
+pub fn set_words(socket: &OwnedFd, level: i32, option: i32, value: &[u32; 8]) -> Result<(), Errno> {
+    set(socket, level, option, value)
+}
+
 fn set<T>(socket: &OwnedFd, level: i32, option: i32, value: &T) -> Result<(), Errno> {
     // SAFETY: `value` is readable for its size, and the kernel copies it before it returns.
     let result = unsafe {

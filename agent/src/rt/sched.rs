@@ -90,10 +90,19 @@ pub fn rt_thread(runtime: &RuntimeSettings, keepalive: Duration) -> Outcome {
 
 /// Makes the calling thread the takeover thread: just below the rt thread.
 pub fn takeover_thread(runtime: &RuntimeSettings) -> Outcome {
+    below(runtime, 1)
+}
+
+/// Makes the calling thread the ping thread: below the takeover thread.
+pub fn ping_thread(runtime: &RuntimeSettings) -> Outcome {
+    below(runtime, 2)
+}
+
+fn below(runtime: &RuntimeSettings, steps: u8) -> Outcome {
     let mut outcome = Outcome { granted: Granted::Plain, deadline: None, fifo: None, affinity: None };
     prefault_stack();
     if runtime.realtime {
-        match set_fifo(runtime.priority.saturating_sub(1).max(1)) {
+        match set_fifo(runtime.priority.saturating_sub(steps).max(1)) {
             Ok(()) => outcome.granted = Granted::Fifo,
             Err(errno) => outcome.fifo = Some(errno),
         }
