@@ -11,6 +11,7 @@ use crate::ctl::protocol::Request;
 
 mod check;
 mod keygen;
+mod node;
 pub mod print;
 mod run;
 
@@ -82,6 +83,13 @@ enum Command {
         #[arg(value_enum)]
         switch: Switch,
     },
+    /// Put the binary on disk in the place of the running agent, without a gap: for upgrades
+    Restart,
+    /// Read configuration and keys again; what cannot change live is taken up by a restart without a gap
+    Reload,
+    /// Take in a node that the configuration file does not list, or remove one that joined
+    #[command(subcommand)]
+    Node(node::NodeCommand),
     /// Make a key file, or add a key to one
     Keygen(KeygenArgs),
 }
@@ -95,6 +103,9 @@ struct CheckArgs {
     /// How many frames a link loses in a row, in the mean [default: losses know nothing of each other]
     #[arg(long, value_name = "FRAMES", requires = "loss", value_parser = crate::loss::burst)]
     burst: Option<f64>,
+    /// Whether this binary can go on from an agent that keeps its state in this form
+    #[arg(long, value_name = "TERMS", hide = true)]
+    resumes: Option<String>,
 }
 
 /// What `xbeat events` shows.
@@ -156,7 +167,8 @@ pub fn main() -> Exit {
     };
     match cli.command {
         Command::Run => run::run(&cli.config, cli.socket),
-        Command::Check(CheckArgs { loss, burst }) => check::check(&cli.config, loss, burst),
+        Command::Check(CheckArgs { resumes: Some(terms), .. }) => check::resumes(&cli.config, &terms),
+        Command::Check(CheckArgs { loss, burst, resumes: None }) => check::check(&cli.config, loss, burst),
         Command::Status { json } => client::status(&cli.config, cli.socket, json),
         Command::Events(args) => client::events(&cli.config, cli.socket, &args),
         Command::Standby(GroupArgs { group, .. }) => {
@@ -176,6 +188,9 @@ pub fn main() -> Exit {
             };
             client::operate(&cli.config, cli.socket, &Request::Maintenance { on }, done)
         }
+        Command::Restart => client::changeover::restart(&cli.config, cli.socket),
+        Command::Reload => client::changeover::reload(&cli.config, cli.socket),
+        Command::Node(command) => node::node(&cli.config, cli.socket, command),
         Command::Keygen(args) => keygen::keygen(&args.out, args.id, args.add),
     }
 }

@@ -14,6 +14,7 @@ use crate::ctl::moment;
 use crate::ctl::protocol::{Answer, RESULT_PATIENCE, Request};
 use crate::ctl::status::Status;
 
+pub mod changeover;
 mod table;
 
 /// How long the agent may take to answer.
@@ -33,6 +34,10 @@ enum ClientError {
     NoAnswer { path: PathBuf, source: io::Error },
     #[error("the agent refused: {0}")]
     Refused(String),
+    #[error("no other process answers after {0} s, and the one before still does: see its log")]
+    NotReplaced(u64),
+    #[error("restarted, but without the state of the process before: {0}")]
+    WithoutState(String),
     #[error("the answer is not of this version of xbeat")]
     NotUnderstood,
 }
@@ -43,7 +48,11 @@ impl ClientError {
             Self::Configuration(_) => Exit::Configuration,
             Self::NotRunning(_) => Exit::NotRunning,
             Self::NotPermitted(_) => Exit::NotPermitted,
-            Self::NoAnswer { .. } | Self::Refused(_) | Self::NotUnderstood => Exit::No,
+            Self::NoAnswer { .. }
+            | Self::Refused(_)
+            | Self::NotReplaced(_)
+            | Self::WithoutState(_)
+            | Self::NotUnderstood => Exit::No,
         }
     }
 }
@@ -166,7 +175,9 @@ impl Agent {
         let line = self.line()?.ok_or_else(|| self.no_answer(io::ErrorKind::UnexpectedEof.into()))?;
         match serde_json::from_str(&line).map_err(|_| ClientError::NotUnderstood)? {
             Answer::Refused { error } => Err(ClientError::Refused(error)),
-            answer @ (Answer::Status { .. } | Answer::Events | Answer::Done) => Ok(answer),
+            answer @ (Answer::Status { .. } | Answer::Events | Answer::Done | Answer::Replacing { .. }) => {
+                Ok(answer)
+            }
         }
     }
 

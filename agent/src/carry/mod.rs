@@ -79,6 +79,33 @@ pub struct Stays {
     pub gone: Vec<AddressSettings>,
 }
 
+/// What a process must be able to read to go on from this one: [`FORMAT`], and the layout of the maps if there are any.
+pub fn terms(layout: Option<u64>) -> String {
+    layout.map_or_else(|| FORMAT.to_string(), |layout| format!("{FORMAT}-{layout:016x}"))
+}
+
+/// Whether this binary can go on from a process that names these terms, whose maps it finds.
+///
+/// # Errors
+/// It cannot, and what to do instead.
+pub fn accept(terms_of_other: &str) -> Result<(), OtherTerms> {
+    let has_maps = terms_of_other.contains('-');
+    let own = terms(has_maps.then(crate::gate::pins::layout));
+    if own == terms_of_other { Ok(()) } else { Err(OtherTerms { own, other: terms_of_other.to_owned() }) }
+}
+
+/// Another version's state or maps.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "version {} keeps its state in another form ({own}) than the running agent ({other}), and cannot go on from it: \
+     `xbeat standby --all`, then stop the agent and start it",
+    env!("CARGO_PKG_VERSION")
+)]
+pub struct OtherTerms {
+    own: String,
+    other: String,
+}
+
 /// How a life of the agent begins, at `now`. Where nothing received heartbeats in the pause, no peer was silent in it.
 pub fn start(handover: Option<&Handover>, now: Instant) -> Start {
     let Some(handover) = handover else { return Start::Fresh };

@@ -80,6 +80,7 @@ impl Shape {
             nodes: settings
                 .nodes
                 .iter()
+                .take(settings.listed())
                 .map(|node| NodeShape { name: node.name.clone(), votes: true })
                 .collect(),
             policy: policy(settings.quorum.policy).to_owned(),

@@ -6,10 +6,11 @@ use std::path::Path;
 use agent_core::config::{Policy, TieBreak};
 
 use super::{Exit, print};
-use crate::config::{self, show_duration};
+use crate::carry;
+use crate::config::{self, Look, show_duration};
 use crate::keys::{self, KeyError};
 use crate::loss::Loss;
-use crate::settings::{Cast, GroupSettings, LinkSettings, Medium, PingSettings, SerialLink, Settings};
+use crate::settings::{Autojoin, Cast, GroupSettings, LinkSettings, Medium, PingSettings, SerialLink, Settings};
 
 mod expected;
 
@@ -47,6 +48,25 @@ pub(super) fn check(path: &Path, loss: Option<f64>, burst: Option<f64>) -> Exit 
     }
 }
 
+/// What a running agent asks the binary that is to take its place: whether the file is sound, and whether it can go on
+/// from the state that the agent would hand over.
+pub(super) fn resumes(path: &Path, terms: &str) -> Exit {
+    let settings = match config::load(path) {
+        Ok((settings, _)) => settings,
+        Err(errors) => {
+            print::err(&errors.render(Look::Plain));
+            return Exit::Configuration;
+        }
+    };
+    let (exit, reason) = match (keys::load(&settings.key_file), carry::accept(terms)) {
+        (Err(error), _) => (Exit::Configuration, error.to_string()),
+        (Ok(_), Err(error)) => (Exit::No, error.to_string()),
+        (Ok(_), Ok(())) => return Exit::Done,
+    };
+    print::err(&format!("{reason}\n"));
+    exit
+}
+
 /// A file that this user cannot see is no mistake of the configuration; one that is wrong is.
 fn keys_line(settings: &Settings) -> (String, bool) {
     match keys::load(&settings.key_file) {
@@ -77,11 +97,20 @@ fn summary(settings: &Settings) -> String {
         settings.node_name(settings.me)
     );
     let nodes: Vec<String> = settings
-        .nodes
-        .iter()
-        .map(|node| if node.witness { format!("{} (witness)", node.name) } else { node.name.clone() })
+        .known_nodes()
+        .map(|(id, node)| match (node.witness, node.joined) {
+            (true, _) => format!("{} (witness)", node.name),
+            (false, true) => format!("{} (joined, id {})", node.name, id.raw()),
+            (false, false) => node.name.clone(),
+        })
         .collect();
     let _ = writeln!(text, "nodes     {}", nodes.join(", "));
+    match settings.autojoin {
+        Autojoin::None => {}
+        Autojoin::Other | Autojoin::Any => {
+            let _ = writeln!(text, "autojoin  others may join with the key; they get no vote and no group");
+        }
+    }
     let _ = writeln!(
         text,
         "timing    keepalive {}, deadtime {}, warntime {}, initdead {}",
@@ -111,7 +140,7 @@ fn summary(settings: &Settings) -> String {
 }
 
 fn quorum(settings: &Settings) -> String {
-    let votes = settings.nodes.len();
+    let votes = settings.listed();
     match settings.quorum.policy {
         Policy::Majority => format!("majority: {} of {votes} votes", votes / 2 + 1),
         Policy::TwoNode(TieBreak::Fence) => "two nodes; a successful fence lets one take over".to_owned(),

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use super::{Exit, print};
-use crate::config;
 use crate::ctl::{log, socket};
 use crate::keys::KeyError;
 use crate::run::Invocation;
@@ -11,7 +10,15 @@ use crate::settings::Settings;
 
 pub(super) fn run(path: &Path, socket: Option<PathBuf>) -> Exit {
     log::init();
-    let mut settings = match config::load(path) {
+    let binary = match std::env::current_exe() {
+        Ok(binary) => binary,
+        Err(error) => {
+            tracing::error!("cannot find this program's own file: {error} (is /proc mounted?)");
+            return Exit::No;
+        }
+    };
+    let invocation = Invocation { config: path.to_owned(), socket, binary };
+    let settings = match invocation.settings() {
         Ok((settings, warnings)) => {
             for warning in warnings {
                 tracing::warn!("{}", warning.one_line(&path.display().to_string(), "configuration"));
@@ -23,9 +30,6 @@ pub(super) fn run(path: &Path, socket: Option<PathBuf>) -> Exit {
             return Exit::Configuration;
         }
     };
-    if let Some(socket) = &socket {
-        settings.control_socket.clone_from(socket);
-    }
     if socket::answers(&settings.control_socket) {
         let socket = settings.control_socket.display();
         tracing::error!(
@@ -33,13 +37,11 @@ pub(super) fn run(path: &Path, socket: Option<PathBuf>) -> Exit {
         );
         return Exit::No;
     }
-    match std::env::current_exe() {
-        Ok(binary) => start(settings, Invocation { config: path.to_owned(), socket, binary }),
-        Err(error) => {
-            tracing::error!("cannot find this program's own file: {error} (is /proc mounted?)");
-            Exit::No
-        }
+    if let Err(error) = crate::hosts::keep_own(&settings) {
+        tracing::error!("this node could not keep the id that it joins with: {error}");
+        return Exit::No;
     }
+    start(settings, invocation)
 }
 
 fn start(settings: Settings, invocation: Invocation) -> Exit {

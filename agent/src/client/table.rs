@@ -35,6 +35,9 @@ fn nodes(status: &Status, out: &mut String) {
     let mut rows = vec![row(["NODE", "STATE", "LAST HEARD", "LINKS"])];
     for node in &status.nodes {
         let mut name = node.name.clone();
+        if node.joined {
+            name.push_str(" (joined)");
+        }
         if node.witness {
             name.push_str(" (witness)");
         }

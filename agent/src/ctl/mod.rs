@@ -9,9 +9,10 @@ pub mod label;
 pub mod log;
 pub mod metrics;
 pub mod moment;
+pub mod process;
 pub mod protocol;
 mod server;
-mod signals;
+pub(crate) mod signals;
 pub mod socket;
 pub mod status;
 mod text;
@@ -48,7 +49,10 @@ pub fn run(side: ControlSide) -> io::Result<()> {
         let signals = Signals::new()?;
         let (wishes, wished) = mpsc::channel(WISHES);
         tokio::spawn(signals.forward(wishes));
-        serve(side, wished).await
+        let result = serve(side, wished).await;
+        // Nobody here takes them any more.
+        signals::hold();
+        result
     })
 }
 

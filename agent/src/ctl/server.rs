@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::followers::FOLLOWERS;
-use super::hub::{Ask, Events, Wanted};
+use super::hub::{Ask, Events, Wanted, changeover, joining};
 use super::protocol::{Answer, REQUEST_MAX, RESULT_PATIENCE, Request};
 
 /// Most clients at once: every follower and as many who ask.
@@ -57,6 +57,14 @@ async fn client(stream: UnixStream, asks: &mpsc::Sender<Ask>) -> io::Result<()> 
         Request::Standby { group } => operate(&mut write, asks, Wanted::Standby(group)).await,
         Request::Takeover { group } => operate(&mut write, asks, Wanted::Takeover(group)).await,
         Request::Maintenance { on } => operate(&mut write, asks, Wanted::Maintenance(on)).await,
+        Request::Restart => change_over(&mut write, asks, changeover::Wanted::Restart).await,
+        Request::Reload => change_over(&mut write, asks, changeover::Wanted::Reload).await,
+        Request::NodeAdd { name, id, addresses } => {
+            join(&mut write, asks, joining::Wanted::Add { name, id, addresses }).await
+        }
+        Request::NodeRemove { name, force } => {
+            join(&mut write, asks, joining::Wanted::Remove { name, force }).await
+        }
         Request::Events { follow, lines } => {
             let (reply, events) = oneshot::channel();
             ask(asks, Ask::Events { follow, lines, reply }).await?;
@@ -82,6 +90,35 @@ async fn operate(write: &mut OwnedWriteHalf, asks: &mpsc::Sender<Ask>, wanted: W
                 format!("there is no result after {waited} s, and it may still come: see `xbeat events`");
             refuse(write, &error).await
         }
+    }
+}
+
+/// The host cache is written before the answer.
+async fn join(write: &mut OwnedWriteHalf, asks: &mpsc::Sender<Ask>, wanted: joining::Wanted) -> io::Result<()> {
+    let (reply, result) = oneshot::channel();
+    ask(asks, Ask::Join { wanted, reply }).await?;
+    match result.await.map_err(|_| gone())? {
+        Ok(()) => answer(write, &Answer::Done).await,
+        Err(error) => refuse(write, &error).await,
+    }
+}
+
+/// Waits until another process comes, or nothing changes. What becomes of that one is its to tell.
+async fn change_over(
+    write: &mut OwnedWriteHalf,
+    asks: &mpsc::Sender<Ask>,
+    wanted: changeover::Wanted,
+) -> io::Result<()> {
+    let (reply, result) = oneshot::channel();
+    ask(asks, Ask::ChangeOver { wanted, reply }).await?;
+    match result.await.map_err(|_| gone())? {
+        Ok(changeover::Outcome::Keys) => answer(write, &Answer::Done).await,
+        Ok(changeover::Outcome::Replacing(coming)) => {
+            let changeover::Coming { socket, parts, started_ns, failures } = coming;
+            let parts = parts.iter().map(|part| (*part).to_owned()).collect();
+            answer(write, &Answer::Replacing { socket, started_ns, failures, parts }).await
+        }
+        Err(error) => refuse(write, &error).await,
     }
 }
 

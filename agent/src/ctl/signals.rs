@@ -1,4 +1,5 @@
-//! SIGTERM and SIGINT leave the cluster in order, SIGHUP reads the keys again.
+//! SIGTERM and SIGINT leave the cluster in order, SIGHUP reads configuration and keys again, SIGUSR2 puts the binary on
+//! disk in this process's place.
 
 use std::io;
 
@@ -11,14 +12,17 @@ use tokio::sync::mpsc;
 pub(super) enum Wish {
     /// Leave.
     Leave,
-    /// Read the keys again.
+    /// Read configuration and keys again.
     Reload,
+    /// Let the binary on disk take over.
+    Restart,
 }
 
 pub(super) struct Signals {
     term: Signal,
     int: Signal,
     hup: Signal,
+    usr2: Signal,
 }
 
 impl Signals {
@@ -29,13 +33,10 @@ impl Signals {
             term: signal(SignalKind::terminate())?,
             int: signal(SignalKind::interrupt())?,
             hup: signal(SignalKind::hangup())?,
+            usr2: signal(SignalKind::user_defined2())?,
         };
-        // A parent may have left them blocked.
-        let mut set = SigSet::empty();
-        for number in [Number::SIGTERM, Number::SIGINT, Number::SIGHUP] {
-            set.add(number);
-        }
-        set.thread_unblock()?;
+        // A parent may have left them blocked, and the process before did.
+        all().thread_unblock()?;
         Ok(signals)
     }
 
@@ -46,10 +47,28 @@ impl Signals {
                 _ = self.term.recv() => Wish::Leave,
                 _ = self.int.recv() => Wish::Leave,
                 _ = self.hup.recv() => Wish::Reload,
+                _ = self.usr2.recv() => Wish::Restart,
             };
             if wishes.send(wish).await.is_err() {
                 return;
             }
         }
+    }
+}
+
+/// All of them.
+fn all() -> SigSet {
+    let mut set = SigSet::empty();
+    for number in [Number::SIGTERM, Number::SIGINT, Number::SIGHUP, Number::SIGUSR2] {
+        set.add(number);
+    }
+    set
+}
+
+/// From now on they wait, as far as this thread is concerned, for the process that comes next: unhandled, they would end
+/// it. Threads that are started later inherit that, until one asks for them again.
+pub(crate) fn hold() {
+    if let Err(errno) = all().thread_block() {
+        tracing::debug!("signals are not held back: {errno}");
     }
 }

@@ -26,9 +26,15 @@ impl Waiting {
             let _ = client.send(Err("too many commands are under way".to_owned()));
             return None;
         }
+        let ticket = self.ticket();
+        self.clients.insert(ticket, client);
+        Some(ticket)
+    }
+
+    /// A ticket that no client waits with.
+    pub(super) fn ticket(&mut self) -> u32 {
         self.last = self.last.wrapping_add(1).max(1);
-        self.clients.insert(self.last, client);
-        Some(self.last)
+        self.last
     }
 
     /// Gives the answer to whoever waits for it, if somebody still does.

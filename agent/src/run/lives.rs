@@ -9,6 +9,7 @@ use tracing::{info, warn};
 use super::threads::Left;
 use super::{Beginning, RunError, live, replace};
 use crate::bridge::{Begun, Keyring, Process, Purpose};
+use crate::config::{self, ConfigErrors, Warning};
 use crate::carry::{self, Handover, NotTaken, Stays};
 use crate::gate::keeper::Keeper;
 use crate::gate::pins;
@@ -27,6 +28,20 @@ pub struct Invocation {
     pub socket: Option<PathBuf>,
     /// The binary, as it was found at the start: what is there later takes this process's place.
     pub binary: PathBuf,
+}
+
+impl Invocation {
+    /// What the configuration means to this process now.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn settings(&self) -> Result<(Settings, Vec<Warning>), ConfigErrors> {
+        let (mut settings, warnings) = config::load(&self.config)?;
+        if let Some(socket) = &self.socket {
+            settings.control_socket.clone_from(socket);
+        }
+        Ok((settings, warnings))
+    }
 }
 
 /// Runs the agent until it is told to stop.

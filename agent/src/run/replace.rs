@@ -1,5 +1,5 @@
 //! The binary on disk in the place of this process: same id, same arguments, same environment. Signals that come meanwhile
-//! wait for the one that comes.
+//! are held back already, and wait for the one that comes.
 
 use std::convert::Infallible;
 use std::ffi::{CString, OsString};
@@ -8,7 +8,6 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::sys::signal::{SigSet, Signal};
 
 use super::Invocation;
 use crate::carry::{self, Handover, StoreError};
@@ -61,24 +60,7 @@ fn exec(path: &Path) -> Result<Infallible, ReplaceError> {
     let text = |text: OsString| CString::new(text.into_vec()).map_err(ReplaceError::Arguments);
     let file = text(path.as_os_str().to_owned())?;
     let arguments = std::env::args_os().map(text).collect::<Result<Vec<_>, _>>()?;
-    let signals = hold_signals();
     let failed = |errno: Errno| ReplaceError::Exec { path: path.to_owned(), source: errno.into() };
     // Descriptors close on it, all of them; the mask of signals and those that wait stay.
-    let Err(errno) = nix::unistd::execv(&file, &arguments);
-    if let Ok(before) = signals {
-        // Nothing was changed but this mask.
-        let _ = before.thread_set_mask();
-    }
-    Err(failed(errno))
-}
-
-/// A signal between two processes must wait for the second: unhandled, it would end it. Returns the mask before.
-pub(super) fn hold_signals() -> Result<SigSet, Errno> {
-    let before = SigSet::thread_get_mask()?;
-    let mut held = SigSet::empty();
-    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR2] {
-        held.add(signal);
-    }
-    held.thread_block()?;
-    Ok(before)
+    nix::unistd::execv(&file, &arguments).map_err(failed)
 }

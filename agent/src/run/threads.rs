@@ -13,6 +13,7 @@ use super::RunError;
 use super::queues::Control;
 use crate::bridge::Purpose;
 use crate::carry::Stays;
+use crate::ctl::signals;
 use crate::gate::keeper::Keeper;
 use crate::generation;
 use crate::links::follower::Follower;
@@ -149,7 +150,10 @@ fn finish(
         withdraw(settings);
     }
     match result {
-        Ok(Left::Paused { purpose: Purpose::Restart, .. }) => super::notify::reloading(),
+        Ok(Left::Paused { purpose: Purpose::Restart, .. }) => {
+            signals::hold();
+            super::notify::reloading();
+        }
         Ok(Left::Finished | Left::Paused { purpose: Purpose::Stop, .. }) | Err(_) => super::notify::stopping(),
     }
     // A full counter means that it has been told already.

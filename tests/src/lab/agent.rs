@@ -29,6 +29,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 pub struct Agent {
     name: String,
     directory: PathBuf,
+    binary: Option<PathBuf>,
     child: Option<Child>,
     log: Arc<Mutex<Vec<String>>>,
 }
@@ -41,8 +42,8 @@ impl Agent {
     pub fn new(name: &str, directory: &Path, config: &str, keys: &str) -> Result<Self> {
         fs::create_dir_all(directory.join("state")).context("cannot make the agent's directory")?;
         fs::write(directory.join("xbeat.toml"), config).context("cannot write the agent's configuration")?;
-        let agent =
-            Self { name: name.to_owned(), directory: directory.to_owned(), child: None, log: Arc::default() };
+        let (name, directory) = (name.to_owned(), directory.to_owned());
+        let agent = Self { name, directory, binary: None, child: None, log: Arc::default() };
         agent.write_keys(keys)?;
         Ok(agent)
     }
@@ -50,6 +51,16 @@ impl Agent {
     /// Its node's name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Lets its next starts run another binary.
+    pub fn set_binary(&mut self, binary: &Path) {
+        self.binary = Some(binary.to_owned());
+    }
+
+    /// The directory with its files.
+    pub fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// Its configuration.
@@ -76,7 +87,7 @@ impl Agent {
             bail!("the agent of {} runs already", self.name);
         }
         let mut child = netns
-            .command(xbeat_binary()?)
+            .command(self.binary.clone().map_or_else(xbeat_binary, Ok)?)
             .args(["run", "--config"])
             .arg(self.config_path())
             .stdin(Stdio::null())

@@ -1,9 +1,14 @@
 //! bpf(2) as far as the laboratory needs it beside the agent, and a hold on the programs that are attached.
 
+use std::ffi::CString;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 use anyhow::Result;
 
+const OBJ_GET: libc::c_long = 7;
+const PROG_GET_FD_BY_ID: libc::c_long = 13;
 pub(super) const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const LINK_GET_FD_BY_ID: libc::c_long = 30;
 const LINK_GET_NEXT_ID: libc::c_long = 31;
@@ -93,4 +98,53 @@ pub(super) fn bpf<T>(command: libc::c_long, attributes: &mut T) -> Result<i32> {
 pub(super) fn owned(fd: i32) -> OwnedFd {
     // SAFETY: the descriptor was just made by bpf(2) and is owned by nobody else.
     unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// What a pinned link has attached.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Attachment {
+    /// The link's id: the same as long as nothing was detached.
+    pub link: u32,
+    /// The program's id: another for each program loaded.
+    pub program: u32,
+    /// The kernel's digest of the program's instructions.
+    pub tag: [u8; 8],
+}
+
+/// The start of `struct bpf_prog_info`.
+#[repr(C)]
+#[derive(Default)]
+struct ProgramInfo {
+    kind: u32,
+    id: u32,
+    tag: [u8; 8],
+}
+
+/// For `BPF_OBJ_GET`.
+#[repr(C)]
+#[derive(Default)]
+struct ByPath {
+    path: u64,
+    fd: u32,
+    flags: u32,
+}
+
+/// What is attached by the link that is pinned at `path`.
+///
+/// # Errors
+/// There is none.
+pub fn attachment(path: &Path) -> Result<Attachment> {
+    let name = CString::new(path.as_os_str().as_bytes())?;
+    let link = owned(bpf(OBJ_GET, &mut ByPath { path: name.as_ptr() as u64, ..ByPath::default() })?);
+    let LinkInfo { id, prog_id, .. } = info(&link)?;
+    let program = owned(bpf(PROG_GET_FD_BY_ID, &mut ById { id: prog_id, ..ById::default() })?);
+    let ProgramInfo { id: program, tag, .. } = info(&program)?;
+    Ok(Attachment { link: id, program, tag })
+}
+
+fn info<T: Default>(object: &OwnedFd) -> Result<T> {
+    let mut info = T::default();
+    let (fd, info_len) = (u32::try_from(object.as_raw_fd())?, u32::try_from(size_of::<T>())?);
+    bpf(OBJ_GET_INFO_BY_FD, &mut GetInfo { fd, info_len, info: (&raw mut info) as u64 })?;
+    Ok(info)
 }

@@ -120,6 +120,14 @@ impl Client {
         self.answers_since(clock::now_ns().saturating_sub(clock::ns(within))).last().copied()
     }
 
+    /// How many probes were sent in this time, and how many of them have no answer.
+    pub fn lost(&self, from_ns: u64, to_ns: u64) -> (usize, usize) {
+        let sent = self.shared.sent.load(Ordering::Acquire);
+        let probes = self.shared.probes.get(..sent).unwrap_or_default().iter();
+        let asked = probes.filter(|probe| (from_ns..to_ns).contains(&probe.sent_ns.load(Ordering::Relaxed)));
+        asked.fold((0, 0), |(sent, lost), probe| (sent + 1, lost + usize::from(probe.answer().is_none())))
+    }
+
     /// The longest gap among the probes sent from `from_ns` on.
     pub fn longest_gap(&self, from_ns: u64) -> Option<Gap> {
         let answers = self.answers_since(from_ns);

@@ -24,3 +24,5 @@ pub mod observer;
 pub mod process;
 pub mod realtime;
 pub mod scratch;
+pub mod serial;
+pub mod upgrade;
