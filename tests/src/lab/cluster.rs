@@ -20,6 +20,7 @@ use super::netns::Netns;
 use super::network::{Network, Port};
 use super::observer::Observer;
 use super::scratch::Scratch;
+use super::serial::Cable;
 
 /// How long a cluster may take to come up or to become whole again. Generous: the machine may be busy.
 pub const SETTLE: Duration = Duration::from_secs(20);
@@ -36,6 +37,7 @@ pub struct Cluster {
     _echoes: Vec<Echo>,
     client: Client,
     captures: Vec<Capture>,
+    cables: Vec<Cable>,
     network: Network,
     spec: Spec,
     keys: String,
@@ -78,6 +80,9 @@ impl Cluster {
         names.extend(["client", "observer"]);
         let network = Network::new(&names, spec.bridges())?;
         let keys = new_keys(scratch.root())?;
+        let count = spec.serial.map_or(0, |serial| serial.cables(spec.nodes));
+        let baud = spec.serial.map_or(0, |serial| serial.baud);
+        let cables = (0..count).map(|cable| Cable::new(scratch.root(), cable, baud)).collect::<Result<_>>()?;
         let mut agents = Vec::new();
         let mut echoes = Vec::new();
         let mut captures = Vec::new();
@@ -91,7 +96,7 @@ impl Cluster {
         }
         let address = *spec.addresses.first().ok_or_else(|| anyhow!("the cluster serves no address"))?;
         let client = Client::start(network.host(spec.nodes)?, address)?;
-        Ok(Self { agents, _echoes: echoes, client, captures, network, spec, keys, scratch })
+        Ok(Self { agents, _echoes: echoes, client, captures, cables, network, spec, keys, scratch })
     }
 
     /// Starts all agents and waits until the cluster is whole and somebody serves; says who.
@@ -311,6 +316,14 @@ impl Cluster {
     /// The client.
     pub fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// The serial cable that starts at a node.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn cable(&self, node: usize) -> Result<&Cable> {
+        self.cables.get(node).ok_or_else(|| anyhow!("there is no cable {node}"))
     }
 
     /// The wires.

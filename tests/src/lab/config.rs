@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::network::Port;
+use super::serial::SerialSpec;
 
 /// Names of the nodes, by number.
 pub const NODE_NAMES: [&str; 4] = ["alpha", "beta", "gamma", "delta"];
@@ -38,6 +39,8 @@ pub struct Spec {
     pub xdp: Xdp,
     /// Whether the agents ask for realtime scheduling.
     pub realtime: bool,
+    /// How serial lines join the nodes, if they do.
+    pub serial: Option<SerialSpec>,
     /// Who may decide.
     pub policy: Policy,
     /// The file with the daemon's keys, if not the one made for the cluster.
@@ -110,6 +113,7 @@ impl Default for Spec {
             addresses: vec![Ipv4Addr::new(10, 77, 0, 100).into()],
             xdp: Xdp::Auto,
             realtime: true,
+            serial: None,
             policy: Policy::TwoNodeAlways,
             generation: Generation::File,
         }
@@ -152,6 +156,7 @@ impl Spec {
         for link in &self.links {
             text += &self.link(*link);
         }
+        text += &self.serial_link(directory.parent().unwrap_or(directory));
         text += &self.group();
         text += &self.tail(directory, bpffs);
         text
@@ -187,6 +192,19 @@ impl Spec {
             (Cast::Multicast, true) => text += "type = \"mcast\"\ngroup = \"ff02::7:77\"\n",
         }
         text
+    }
+
+    /// The link over all cables; their ends are in the directory that has all nodes'.
+    fn serial_link(&self, root: &Path) -> String {
+        let Some(serial) = self.serial else { return String::new() };
+        let devices = self.names().iter().enumerate().map(|(node, name)| {
+            let devices = serial.devices(root, node, self.nodes);
+            let devices: Vec<String> =
+                devices.iter().map(|device| format!("\"{}\"", device.display())).collect();
+            format!("{name} = [{}]", devices.join(", "))
+        });
+        let devices = devices.collect::<Vec<_>>().join(", ");
+        format!("[[link]]\ntype = \"serial\"\nbaud = {}\ndevices = {{ {devices} }}\n", serial.baud)
     }
 
     fn group(&self) -> String {
