@@ -522,6 +522,29 @@ fn a_release_that_fails_stops_the_watchdog_until_it_succeeds() {
 }
 
 #[test]
+fn the_last_words_go_on_slow_links_too() {
+    let mut config = test_config(2);
+    let slow = crate::config::LinkConfig {
+        id: agent_common::LinkId::new(1).unwrap(),
+        keepalive: core::time::Duration::from_secs(1),
+    };
+    config.links.push(slow);
+    let mut lab = serving(&config);
+    lab.feed(Event::Operator { ticket: 0, what: Operator::Leave });
+    lab.round(lab.now + 10);
+    lab.answer(Ok(()));
+    lab.actions.clear();
+    lab.run(150, &[1]);
+    let sends: Vec<u8> = lab
+        .actions
+        .iter()
+        .filter_map(|action| if let Action::Send { links } = action { Some(*links) } else { None })
+        .collect();
+    assert_eq!(sends.len(), usize::from(LEAVING_SENDS));
+    assert!(sends.iter().all(|links| *links == 0b11), "{sends:?}");
+}
+
+#[test]
 fn leaving_releases_then_says_so_then_ends() {
     let mut lab = serving(&test_config(2));
     lab.actions.clear();

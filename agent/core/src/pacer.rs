@@ -60,6 +60,11 @@ impl Pacer {
         self.news = self.fast != 0;
     }
 
+    /// All links.
+    pub(crate) fn all(&self) -> u8 {
+        mask(&self.links, |_| true)
+    }
+
     /// When something is due.
     pub(crate) fn wake(&self) -> Instant {
         if self.news { self.next.min(self.news_from) } else { self.next }

@@ -18,6 +18,8 @@ impl Node {
         if due.links == 0 {
             return;
         }
+        // The last words go on every link, slow ones too: there is no later heartbeat to say it.
+        let links = if matches!(self.life, Life::Telling { .. }) { self.pacer.all() } else { due.links };
         self.leases.sent(self.outgoing.next_seq(), now);
         if self.leases.is_moved() {
             self.review_groups(now);
@@ -29,8 +31,8 @@ impl Node {
             deadtime: self.leases.announced(),
         };
         self.outgoing.build(words, &self.view, &self.peers, now);
-        (self.sent_links, self.was_sent) = (due.links, true);
-        self.actions.push(Action::Send { links: due.links });
+        (self.sent_links, self.was_sent) = (links, true);
+        self.actions.push(Action::Send { links });
         self.life = life::next(self.life, life::Input::Sent, now);
         match self.life {
             Life::Telling { .. } => self.pacer.tell(),
