@@ -164,7 +164,7 @@ pub struct Expectation {
 pub fn expectation(settings: &Settings, loss: Loss) -> Expectation {
     let timing = &settings.timing;
     let deaths = |paces: &[Duration]| false_deaths(timing.keepalive, timing.deadtime, paces, loss);
-    let nodes: Vec<NodeId> = NodeId::all().take(settings.nodes.len()).collect();
+    let nodes: Vec<NodeId> = NodeId::all().take(settings.listed()).collect();
     let shared = |a: NodeId, b: NodeId| {
         settings
             .links
@@ -196,7 +196,7 @@ pub fn expectation(settings: &Settings, loss: Loss) -> Expectation {
 /// Only the links that carry every heartbeat are counted on, as many as the worst pair has: the others make it better.
 fn leases(settings: &Settings, part: f64) -> Option<f64> {
     let timing = &settings.timing;
-    let voters: Vec<NodeId> = NodeId::all().take(settings.nodes.len()).collect();
+    let voters: Vec<NodeId> = NodeId::all().take(settings.listed()).collect();
     let pairs = voters.iter().flat_map(|a| voters.iter().map(move |b| (*a, *b))).filter(|(a, b)| a != b);
     let fast = |(a, b): (NodeId, NodeId)| {
         let shared = settings.links.iter().filter(|link| link.reaches(a) && link.reaches(b));

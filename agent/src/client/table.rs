@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use agent_common::Reject;
 
+use crate::ctl::pings::{Ping, Target};
 use crate::ctl::status::{GateDrops, Link, Status};
 
 /// The whole table.
@@ -15,6 +16,7 @@ pub(super) fn table(status: &Status) -> String {
     out.push('\n');
     groups(status, &mut out);
     out.push('\n');
+    pings(&status.pings, &mut out);
     facts(status, &mut out);
     out
 }
@@ -71,6 +73,24 @@ fn groups(status: &Status, out: &mut String) {
         ]);
     }
     columns(&rows, out);
+}
+
+fn pings(pings: &[Ping], out: &mut String) {
+    if pings.is_empty() {
+        return;
+    }
+    let mut rows = vec![row(["PING", "STATE", "LAST REPLY", "TARGETS"])];
+    for ping in pings {
+        let target = |target: &Target| {
+            let rtt = target.rtt_us.map_or_else(String::new, |us| format!(" {us} us"));
+            format!("{} {}{rtt}", target.address, target.state)
+        };
+        let targets: Vec<String> = ping.targets.iter().map(target).collect();
+        let reply = ping.last_reply_ms.map_or_else(|| "never".to_owned(), ago);
+        rows.push(vec![ping.name.clone(), ping.state.clone(), reply, targets.join(", ")]);
+    }
+    columns(&rows, out);
+    out.push('\n');
 }
 
 fn facts(status: &Status, out: &mut String) {

@@ -9,7 +9,7 @@ use agent_common::ids::MAX_NODES;
 use super::report::Findings;
 use super::section::{At, Section, advice};
 use super::value;
-use crate::settings::NodeSettings;
+use crate::settings::{Autojoin, NodeSettings};
 
 /// Where the keys are unless the file says otherwise.
 pub const KEY_FILE: &str = "/etc/xbeat/keys.toml";
@@ -17,8 +17,17 @@ pub const KEY_FILE: &str = "/etc/xbeat/keys.toml";
 /// `[cluster]`, resolved.
 pub(super) struct Cluster {
     pub(super) name: String,
-    pub(super) me: NodeId,
+    pub(super) me: Me,
     pub(super) key_file: PathBuf,
+    pub(super) autojoin: At<Autojoin>,
+}
+
+/// Which node this is.
+pub(super) enum Me {
+    /// One of the list.
+    Listed(NodeId),
+    /// Another, which may join: by this name.
+    Unlisted(At<String>),
 }
 
 /// The nodes as they are listed, wrong ones included so that nothing else is said about them.
@@ -72,6 +81,7 @@ impl Nodes {
         let settings = |node: Listed| NodeSettings {
             name: node.name.map_or_else(String::new, |at| at.value),
             witness: node.witness,
+            joined: false,
         };
         self.list.into_iter().map(settings).collect()
     }
@@ -123,7 +133,8 @@ pub(super) fn cluster(
     base: &Path,
     findings: &mut Findings<'_>,
 ) -> Option<Cluster> {
-    let Some(section) = root.table("cluster", "[cluster]", &["name", "key_file", "node"], findings) else {
+    let keys = ["name", "key_file", "node", "autojoin"];
+    let Some(section) = root.table("cluster", "[cluster]", &keys, findings) else {
         root.demand("cluster", "there is no [cluster]", "add [cluster] with name = \"NAME\"", findings);
         return None;
     };
@@ -135,14 +146,27 @@ pub(super) fn cluster(
         findings.error(span.clone(), message, "write a short word, the same on every node");
     }
     let key_file = path(&section, "key_file", KEY_FILE, base, findings);
-    let me = me(&section, nodes, hostname, findings);
-    Some(Cluster { name: name?.value.to_owned(), me: me?, key_file })
+    let words = [("none", Autojoin::None), ("other", Autojoin::Other), ("any", Autojoin::Any)];
+    let autojoin = section.choice("autojoin", &words, findings);
+    let autojoin = autojoin.unwrap_or(At::new(Autojoin::None, section.key_span("autojoin")));
+    let me = me(&section, nodes, hostname, autojoin.value, findings);
+    Some(Cluster { name: name?.value.to_owned(), me: me?, key_file, autojoin })
 }
 
-fn me(section: &Section<'_>, nodes: &Nodes, hostname: &str, findings: &mut Findings<'_>) -> Option<NodeId> {
+fn me(
+    section: &Section<'_>,
+    nodes: &Nodes,
+    hostname: &str,
+    autojoin: Autojoin,
+    findings: &mut Findings<'_>,
+) -> Option<Me> {
+    let may_join = |name: &str| autojoin == Autojoin::Any && value::name(name).is_ok();
     if section.has("node") {
         let node = section.string("node", "alpha", findings)?;
-        let id = nodes.find(node.value);
+        let id = nodes.find(node.value).map(Me::Listed);
+        if id.is_none() && may_join(node.value) {
+            return Some(Me::Unlisted(At::new(node.value.to_owned(), node.span)));
+        }
         if id.is_none() && nodes.are_named() {
             let message = format!("this node, `{}`, is not in the list of nodes", node.value);
             findings.error(node.span, message, advice(node.value, &nodes.names()));
@@ -150,7 +174,10 @@ fn me(section: &Section<'_>, nodes: &Nodes, hostname: &str, findings: &mut Findi
         return id;
     }
     let short = hostname.split('.').next().unwrap_or(hostname);
-    let id = nodes.find(hostname).or_else(|| nodes.find(short));
+    let id = nodes.find(hostname).or_else(|| nodes.find(short)).map(Me::Listed);
+    if id.is_none() && may_join(short) {
+        return Some(Me::Unlisted(At::new(short.to_owned(), section.span())));
+    }
     if id.is_none() && nodes.are_named() {
         let names = nodes.names();
         let example = names.first().copied().unwrap_or("alpha");

@@ -3,6 +3,7 @@
 
 mod cluster;
 mod groups;
+mod joining;
 mod links;
 mod ping;
 mod quorum;
@@ -17,10 +18,12 @@ use std::path::Path;
 
 use toml::de::DeTable;
 
-use crate::settings::{Autojoin, Settings};
+use crate::hosts::{self, Hosts};
+use crate::settings::Settings;
 
 pub use cluster::KEY_FILE;
 use quorum::Decided;
+use joining::Cache;
 use report::Findings;
 pub use report::{ConfigErrors, FINDINGS_MAX, Finding, Invalid, Look, Warning};
 use section::Section;
@@ -47,7 +50,7 @@ pub fn load(path: &Path) -> Result<(Settings, Vec<Warning>), ConfigErrors> {
     }
     let text = std::fs::read_to_string(path).map_err(unreadable)?;
     let host = nix::unistd::gethostname().map_err(|errno| unreadable(errno.into()))?;
-    parse(&path.display().to_string(), &text, &host.to_string_lossy())
+    parse_with(&path.display().to_string(), &text, &host.to_string_lossy(), &hosts::load)
 }
 
 /// Reads a text. `name` is the file's, for messages and as the base of relative paths; `hostname` is the node's name
@@ -56,6 +59,20 @@ pub fn load(path: &Path) -> Result<(Settings, Vec<Warning>), ConfigErrors> {
 /// # Errors
 /// Everything that is wrong in it.
 pub fn parse(name: &str, text: &str, hostname: &str) -> Result<(Settings, Vec<Warning>), ConfigErrors> {
+    parse_with(name, text, hostname, &|_| Ok(Hosts::default()))
+}
+
+/// Whether a node, a group or a cluster may be called so.
+pub(crate) fn is_name(text: &str) -> bool {
+    value::name(text).is_ok()
+}
+
+fn parse_with(
+    name: &str,
+    text: &str,
+    hostname: &str,
+    cache: Cache<'_>,
+) -> Result<(Settings, Vec<Warning>), ConfigErrors> {
     let mut findings = Findings::new(text);
     let (document, syntax) = DeTable::parse_recoverable(text);
     for error in &syntax {
@@ -66,14 +83,20 @@ pub fn parse(name: &str, text: &str, hostname: &str) -> Result<(Settings, Vec<Wa
         );
     }
     let root = Section::new("the file", document.get_ref(), 0..0, SECTIONS, &mut findings);
-    let settings = read(name, &root, hostname, &mut findings);
+    let settings = read(name, &root, hostname, cache, &mut findings);
     match settings {
         Some(settings) if findings.is_sound() => Ok((settings, findings.into_warnings())),
         Some(_) | None => Err(findings.into_errors(name)),
     }
 }
 
-fn read(name: &str, root: &Section<'_>, hostname: &str, findings: &mut Findings<'_>) -> Option<Settings> {
+fn read(
+    name: &str,
+    root: &Section<'_>,
+    hostname: &str,
+    cache: Cache<'_>,
+    findings: &mut Findings<'_>,
+) -> Option<Settings> {
     let base = Path::new(name).parent().unwrap_or(Path::new(""));
     let nodes = cluster::nodes(root, findings);
     let cluster = cluster::cluster(root, &nodes, hostname, base, findings);
@@ -95,11 +118,14 @@ fn read(name: &str, root: &Section<'_>, hostname: &str, findings: &mut Findings<
     let watchdog = runtime::watchdog(root, base, findings);
     let runtime = runtime::runtime(root, base, findings);
     let cluster = cluster?;
+    let joined = cache(&runtime.state_dir);
+    let joining =
+        joining::joining(cluster.me, &cluster.autojoin, &nodes.names(), &links, joined, findings)?;
     let (quorum, vote_change) = decided?;
-    Some(Settings {
+    let mut settings = Settings {
         cluster_id: cluster_id(&cluster.name),
         cluster: cluster.name,
-        me: cluster.me,
+        me: joining.me,
         nodes: nodes.into_settings(),
         timing,
         quorum,
@@ -109,13 +135,15 @@ fn read(name: &str, root: &Section<'_>, hostname: &str, findings: &mut Findings<
         pings: pings.settings,
         tie_break_ping: pings.tie_break,
         reachtime,
-        autojoin: Autojoin::None,
+        autojoin: cluster.autojoin.value,
         key_file: cluster.key_file,
         control_socket,
         metrics_listen,
         watchdog,
         runtime,
-    })
+    };
+    joining.apply(&mut settings);
+    Some(settings)
 }
 
 /// First four bytes of SHA-256 of the cluster's name.

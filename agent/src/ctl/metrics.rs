@@ -2,6 +2,7 @@
 //! never waits for a series to appear. docs/commands.md lists the names; they only grow.
 
 mod lines;
+mod pings;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -54,6 +55,7 @@ pub fn render(from: &Sources<'_>) -> String {
     links(from, &mut families);
     lines::lines(from, &mut families);
     groups(from, &mut families);
+    pings::pings(from, &mut families);
     agent(from, &mut families);
     times(from, &mut families);
     let mut registry = Registry::with_prefix("xbeat");
@@ -278,6 +280,7 @@ fn agent(from: &Sources<'_>, out: &mut Vec<Family>) {
         ),
         ("receive_wakeups", "Wake-ups that news or a socket caused", &stats.receive_wakeups),
         ("dropped_messages", "Messages between threads that found their queue full", &stats.dropped),
+        ("rival_heartbeats", "Heartbeats with this node's id that it has not sent", &stats.rival_heartbeats),
         ("announcements_failed", "Announcements that the kernel did not take", &stats.announce_failed),
     ] {
         let value = counter.load(Ordering::Relaxed);

@@ -3,7 +3,7 @@
 
 use agent_common::maps::PeerSlot;
 use agent_common::wire::decode_into;
-use agent_common::{LinkId, NodeId};
+use agent_common::{LinkId, Name, NodeId};
 use agent_core::{Instant, LinkReading, Reading};
 
 use crate::io::merge::merge;
@@ -35,6 +35,8 @@ struct Known {
     kernel: PeerSlot,
     socket: PeerSlot,
     reading: Reading,
+    /// The name that it said last, and in which life.
+    said: (u64, Name),
 }
 
 /// All peers.
@@ -53,6 +55,7 @@ impl Readings {
             kernel: PeerSlot::EMPTY,
             socket: PeerSlot::EMPTY,
             reading: Reading::silent(node, Instant::ZERO),
+            said: (0, Name::NONE),
         };
         Self { peers: peers.map(silent).collect(), merged: Box::new(PeerSlot::EMPTY), undecodable: 0 }
     }
@@ -70,6 +73,18 @@ impl Readings {
     /// The reading at `place`.
     pub fn get(&self, place: usize) -> Option<&Reading> {
         self.peers.get(place).map(|peer| &peer.reading)
+    }
+
+    /// The name that the peer at `place` says in its newest heartbeat, if it said another before, or none in this life.
+    pub fn renamed(&mut self, place: usize) -> Option<(NodeId, Name)> {
+        let peer = self.peers.get_mut(place)?;
+        let beat = &peer.reading.beat;
+        let said = (beat.incarnation, beat.name);
+        if beat.name == Name::NONE || peer.said == said {
+            return None;
+        }
+        peer.said = said;
+        Some((beat.node, beat.name))
     }
 
     /// Looks at the slots of the peer at `place`. `read_at`: the clock, read before; all that arrived earlier is there.

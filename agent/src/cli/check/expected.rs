@@ -15,7 +15,7 @@ const DAYS_OF_A_YEAR: f64 = 365.25;
 
 /// One line, of a loss that is bad and yet seen.
 pub(super) fn line(settings: &Settings) -> String {
-    if settings.nodes.len() < 2 {
+    if settings.listed() < 2 {
         return String::new();
     }
     let Expectation { run, cluster, .. } = loss::expectation(settings, Loss::independent(USUAL));
@@ -28,7 +28,7 @@ pub(super) fn line(settings: &Settings) -> String {
 
 /// The table.
 pub(super) fn table(settings: &Settings, loss: Loss) -> String {
-    if settings.nodes.len() < 2 {
+    if settings.listed() < 2 {
         return "loss      there is no pair of nodes\n".to_owned();
     }
     let expected = loss::expectation(settings, loss);
