@@ -12,6 +12,7 @@ use agent_core::{GroupView, Instant, LinkView, NodeView, Snapshot};
 use serde::{Deserialize, Serialize};
 
 use super::label;
+use super::pings::{self, Ping};
 use super::process::Process;
 use crate::bridge::{self, KernelView};
 use crate::gate::guard;
@@ -61,6 +62,9 @@ pub struct Status {
     /// The network interfaces of the configuration, on this node.
     #[serde(default)]
     pub interfaces: Vec<Interface>,
+    /// Ping groups, as this node reaches them.
+    #[serde(default)]
+    pub pings: Vec<Ping>,
 }
 
 /// One serial line of this node.
@@ -284,6 +288,7 @@ impl Status {
             lines: from.lines(),
             process: Process::of(from.process, stats),
             interfaces: from.interfaces().collect(),
+            pings: pings::status(from),
         }
     }
 }

@@ -173,3 +173,72 @@ pub fn is_from(from: From, target: &PingTarget) -> bool {
     from.address == target.address
         && (target.interface.is_none() || scope(target).is_ok_and(|index| index == from.scope))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use std::os::fd::AsFd as _;
+
+    use super::{Family, From, Kind, Socket, is_from};
+    use crate::ping::packet::{Echo, Mark};
+    use crate::settings::PingTarget;
+
+    const LIMIT: Duration = Duration::from_secs(5);
+
+    /// Asks loopback, until an answer of ours is there. What others' pings get is passed over.
+    fn asked(kind: Kind, family: Family) {
+        let socket = match Socket::open_as(family, kind) {
+            Ok(socket) => socket,
+            Err(errno) => return println!("SKIP: {kind:?} {family:?}: {errno}"),
+        };
+        assert_eq!(socket.kind(), kind);
+        let address = match family {
+            Family::V4 => "127.0.0.1".parse().unwrap(),
+            Family::V6 => "::1".parse().unwrap(),
+        };
+        let target = PingTarget { address, interface: None };
+        let mark = Mark { nonce: 7, id: 0x7777 };
+        let echo = Echo { group: 1, target: 2, sequence: 3 };
+        if let Err(errno) = socket.send(&target, &mark.request(address, echo)) {
+            return println!("SKIP: {address}: {errno}");
+        }
+        let mut buffer = [0; 128];
+        loop {
+            let mut watched = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+            assert_eq!(poll(&mut watched, PollTimeout::try_from(LIMIT).unwrap()), Ok(1), "{kind:?} {family:?}");
+            let Some((from, message)) = socket.receive(&mut buffer) else { continue };
+            if let Some(answered) = mark.answered(from.address, message) {
+                assert_eq!(answered, echo);
+                assert!(is_from(from, &target));
+                return;
+            }
+        }
+    }
+
+    #[test]
+    fn a_raw_socket_is_answered() {
+        asked(Kind::Raw, Family::V4);
+        asked(Kind::Raw, Family::V6);
+    }
+
+    #[test]
+    fn an_unprivileged_socket_is_answered_where_there_is_one() {
+        asked(Kind::Unprivileged, Family::V4);
+        asked(Kind::Unprivileged, Family::V6);
+    }
+
+    #[test]
+    fn a_link_local_answer_comes_from_its_interface() {
+        let lo = nix::net::if_::if_nametoindex("lo").unwrap();
+        let address = "fe80::1".parse().unwrap();
+        let target = PingTarget { address, interface: Some("lo".to_owned()) };
+        assert!(is_from(From { address, scope: lo }, &target));
+        assert!(!is_from(From { address, scope: lo + 1 }, &target));
+        let gone = PingTarget { interface: Some("no-such-dev0".to_owned()), ..target };
+        assert!(!is_from(From { address, scope: 0 }, &gone));
+        let global = PingTarget { address: "fd00::1".parse().unwrap(), interface: None };
+        assert!(!is_from(From { address, scope: 0 }, &global));
+    }
+}

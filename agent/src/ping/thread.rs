@@ -39,7 +39,7 @@ pub(super) struct Pinger {
     mark: Mark,
     watch: Watch,
     /// The score that the rt thread knows.
-    told: u8,
+    told: Option<u8>,
     /// The newest request of the tie-break group that was answered, and whether the rt thread knows.
     reached: Instant,
     reached_told: Instant,
@@ -80,7 +80,7 @@ impl Pinger {
         let watch = Watch::new(&settings.pings, clock::now());
         let mark = Mark { nonce, id: nonce as u16 };
         let (reached, reached_told) = (Instant::ZERO, Instant::ZERO);
-        Ok(Self { settings, queues, stats, bell, sockets, mark, watch, told: 0, reached, reached_told })
+        Ok(Self { settings, queues, stats, bell, sockets, mark, watch, told: None, reached, reached_told })
     }
 
     /// Until the bell rings, or nobody listens any more.
@@ -195,8 +195,11 @@ impl Pinger {
         }
         let (score, reached) = (self.watch.score(), self.reached);
         let mut heard = false;
-        if score != self.told && self.queues.heard.push(Heard::Reach(score)).is_ok() {
-            self.told = score;
+        if let Some(score) = score
+            && self.told != Some(score)
+            && self.queues.heard.push(Heard::Reach(score)).is_ok()
+        {
+            self.told = Some(score);
             heard = true;
         }
         if reached > self.reached_told && self.queues.heard.push(Heard::TieBreak(reached)).is_ok() {

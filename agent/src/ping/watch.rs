@@ -182,10 +182,10 @@ impl Watch {
         self.changes.drain(..)
     }
 
-    /// How many groups are reached.
-    pub fn score(&self) -> u8 {
-        let up = self.groups.iter().filter(|group| group.state == PingState::Up).count();
-        u8::try_from(up).unwrap_or(u8::MAX)
+    /// How many groups are reached, `None` while that is not yet known of all of them.
+    pub fn score(&self) -> Option<u8> {
+        let count = |state| self.groups.iter().filter(|group| group.state == state).count();
+        (count(PingState::Unknown) == 0).then(|| u8::try_from(count(PingState::Up)).unwrap_or(u8::MAX))
     }
 
     /// A target's state.
