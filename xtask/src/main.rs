@@ -74,3 +74,20 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Bench(args) => bench::run(&workspace, &args),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, Parser as _};
+
+    use super::Cli;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+        for line in ["test", "test -p agent-core name", "test --vm --kernel 5.10,6.1 --keep --json"] {
+            let words = ["cargo xtask"].into_iter().chain(line.split(' '));
+            assert!(Cli::try_parse_from(words).is_ok(), "{line}");
+        }
+        assert!(Cli::try_parse_from(["cargo xtask", "test", "--keep"]).is_err(), "--keep without --vm");
+    }
+}

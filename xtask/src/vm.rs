@@ -15,6 +15,7 @@ use crate::{build_ebpf, privilege::Privilege, progress, workspace::Workspace};
 
 /// Options of `cargo xtask test --vm`.
 #[derive(clap::Args)]
+#[group(skip)]
 pub(crate) struct Args {
     /// Boot virtual machines with other kernels and run the checks in them, instead of the ordinary tests
     #[arg(long)]
@@ -34,8 +35,7 @@ pub(crate) struct Args {
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     ensure!(cfg!(target_arch = "x86_64"), "the machines are x86_64, and run what an x86_64 compiler made");
     let wanted = kernels::select(&args.kernel)?;
-    build_ebpf::build(workspace, &[])?;
-    let programs = binaries::build(workspace)?;
+    // What may be missing first, what only takes time last.
     let qemu = qemu::ensure(workspace)?;
     let mut found: Vec<OsString> = Vec::new();
     let mut had = 0;
@@ -55,6 +55,8 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     if had == 0 {
         bail!("no kernel could be had, so nothing was tested: see above");
     }
+    build_ebpf::build(workspace, &[])?;
+    let programs = binaries::build(workspace)?;
     let program = programs.join("xbeat-vm");
     let mut command = Privilege::detect().command_or_user(&program);
     command.env("XBEAT_BINARY", programs.join("xbeat")).args(found);
