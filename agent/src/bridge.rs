@@ -10,6 +10,7 @@ use agent_common::{GroupId, KeyId};
 use agent_core::config::GateKind;
 use agent_core::{Answer, Instant, Operator, ResourceRef, Snapshot, Transition};
 
+use crate::io::rival::Sighting;
 use crate::links;
 use crate::run::Invocation;
 use crate::serial::Loss;
@@ -92,6 +93,13 @@ pub enum Note {
         /// State after.
         to: PingState,
     },
+    /// Another node uses this one's id.
+    Rival {
+        /// When it was seen.
+        at: Instant,
+        /// Where, and what it says.
+        sighting: Sighting,
+    },
     /// The watchdog could not be petted.
     WatchdogFailed {
         /// When.
@@ -113,6 +121,7 @@ impl Note {
             | Self::Ping { at, .. }
             | Self::Line { at, .. }
             | Self::Interface { at, .. }
+            | Self::Rival { at, .. }
             | Self::WatchdogFailed { at, .. } => *at,
         }
     }

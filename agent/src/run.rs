@@ -88,6 +88,9 @@ pub enum RunError {
     /// The watchdog, which the configuration names.
     #[error(transparent)]
     Watchdog(#[from] WatchdogError),
+    /// Another node with this node's id is in the cluster, and was there first. Nothing was served here.
+    #[error("{0}")]
+    Rival(Box<str>),
     /// The node could not start over after a peer had shown a later life of it; the addresses were withdrawn.
     #[error("this node must start over with incarnation {incarnation}, and cannot")]
     StartOver {

@@ -25,6 +25,8 @@ pub struct Stats {
     pub send_failed: [AtomicU64; MAX_LINKS],
     /// The socket path's counters, indexed like the kernel's.
     pub socket: [AtomicU64; COUNTERS],
+    /// Heartbeats that carry this node's id and that it has not sent.
+    pub rival_heartbeats: AtomicU64,
     /// Announcements that the kernel did not take.
     pub announce_failed: AtomicU64,
     /// What the ping thread has seen.

@@ -9,9 +9,10 @@ use agent_core::{Change, GateBy, Instant, PeerState, Transition};
 use serde::{Deserialize, Serialize};
 
 use super::label;
+use super::own::Own;
 use crate::bridge::{AddressChange, LineChange, Note};
-use crate::{links, serial};
 use crate::settings::Settings;
+use crate::{links, serial};
 
 /// One event. `t_ns` is when it happened, in nanoseconds of CLOCK_MONOTONIC.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -181,28 +182,15 @@ pub enum What {
         #[serde(skip_serializing_if = "Option::is_none", default)]
         reason: Option<String>,
     },
-    /// Something about this agent itself; one of the fields is there.
+    /// Something about this agent itself.
     #[serde(rename = "self")]
-    Own {
-        /// `started`, `resumed`, `restarting`, `stopping`, `leaving` or `ended`.
-        #[serde(skip_serializing_if = "Option::is_none", default)]
-        to: Option<String>,
-        /// Quorum was gained or lost.
-        #[serde(skip_serializing_if = "Option::is_none", default)]
-        quorum: Option<bool>,
-        /// Its thread ran this late.
-        #[serde(skip_serializing_if = "Option::is_none", default)]
-        lateness_us: Option<u64>,
-        /// Events that this reader was too slow for.
-        #[serde(skip_serializing_if = "Option::is_none", default)]
-        dropped: Option<u64>,
-    },
+    Own(Own),
 }
 
 impl What {
     /// The agent's own life.
     pub fn own(to: &str) -> Self {
-        Self::Own { to: Some(to.to_owned()), quorum: None, lateness_us: None, dropped: None }
+        Self::Own(Own { to: Some(to.to_owned()), ..Own::default() })
     }
 
     /// A node beyond the list.
@@ -216,8 +204,8 @@ impl What {
     }
 
     /// A reader was too slow.
-    pub const fn dropped(count: u64) -> Self {
-        Self::Own { to: None, quorum: None, lateness_us: None, dropped: Some(count) }
+    pub fn dropped(count: u64) -> Self {
+        Self::Own(Own { dropped: Some(count), ..Own::default() })
     }
 }
 
@@ -280,6 +268,9 @@ impl Teller {
             Note::Line { at, line, change } => {
                 self.line(*line, *change).map(|what| Event { t_ns: at.0, what }).into_iter().collect()
             }
+            Note::Rival { at, sighting } => {
+                vec![Event { t_ns: at.0, what: What::Own(Own::rival(sighting, &self.settings)) }]
+            }
             Note::WatchdogFailed { at, errno } => {
                 let errno = nix::errno::Errno::from_raw(*errno);
                 let what = What::own(&format!("the watchdog could not be petted: {}", errno.desc()));
@@ -322,7 +313,7 @@ impl Teller {
             }
             What::Address { to, .. } => to == "failed" || to == "vanished",
             What::Config { to, .. } => to == "refused",
-            What::Own { quorum, dropped, .. } => *quorum == Some(false) || dropped.is_some(),
+            What::Own(own) => own.is_bad(),
         };
         if warn { Weight::Warn } else { Weight::Info }
     }
@@ -389,11 +380,9 @@ impl Teller {
             Change::Gate { group, open, by } => {
                 gate(String::new(), self.settings.group_name(group), open, by)
             }
-            Change::Quorum { have } => {
-                What::Own { to: None, quorum: Some(have), lateness_us: None, dropped: None }
-            }
+            Change::Quorum { have } => What::Own(Own { quorum: Some(have), ..Own::default() }),
             Change::Late { by } => {
-                What::Own { to: None, quorum: None, lateness_us: Some(whole(by.as_micros())), dropped: None }
+                What::Own(Own { lateness_us: Some(whole(by.as_micros())), ..Own::default() })
             }
         };
         Event { t_ns: transition.at.0, what }

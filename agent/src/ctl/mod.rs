@@ -9,6 +9,7 @@ pub mod label;
 pub mod log;
 pub mod metrics;
 pub mod moment;
+pub mod own;
 pub mod pings;
 pub mod process;
 pub mod protocol;

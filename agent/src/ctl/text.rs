@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::event::{Event, RIVAL, What};
+use super::event::{Event, What};
 
 impl Event {
     /// For people, without a newline and without the time.
@@ -67,26 +67,11 @@ impl Event {
             What::Ping { group, from, to } => format!("ping group {group}: {from} -> {to}"),
             What::Config { what, to, reason: None } => format!("{what}: {to}"),
             What::Config { what, to, reason: Some(reason) } => format!("{what}: {to}: {reason}"),
-            What::Own { to: Some(to), address, interface, .. } if to == RIVAL => {
-                let at = address.as_ref().map_or_else(String::new, |address| format!(" at {address}"));
-                let on = interface.as_ref().map_or_else(String::new, |interface| format!(" on {interface}"));
-                format!(
-                    "agent: another node uses this node's id{at}{on}: give each its own [[node]], or look for a copy of \
-                     this machine"
-                )
-            }
-            What::Own { to: Some(to), .. } => format!("agent: {to}"),
-            What::Own { quorum: Some(true), .. } => "quorum: gained".to_owned(),
-            What::Own { quorum: Some(false), .. } => "quorum: lost".to_owned(),
-            What::Own { lateness_us: Some(us), .. } => {
-                format!("agent: its realtime thread woke {} ms late", decimal_ms(*us))
-            }
-            What::Own { dropped: Some(count), .. } => format!("agent: {count} events are missing here"),
-            What::Own { .. } => "agent".to_owned(),
+            What::Own(own) => own.to_text(),
         }
     }
 }
 
-fn decimal_ms(us: u64) -> String {
+pub(super) fn decimal_ms(us: u64) -> String {
     format!("{}.{:03}", us / 1_000, us % 1_000)
 }

@@ -12,6 +12,8 @@ pub const BATCH: usize = 16;
 const PAYLOAD_MAX: usize = FRAME_MAX + 1;
 /// Room for a stamp and the packet information of either family, in words.
 const CONTROL_WORDS: usize = 16;
+/// Room for struct sockaddr_in6, in words.
+const SOURCE_WORDS: usize = 4;
 /// Length of struct cmsghdr: a length and two integers.
 const CONTROL_HEADER: usize = size_of::<libc::cmsghdr>();
 
@@ -26,14 +28,18 @@ pub struct Datagram<'a> {
     pub destination: Option<IpAddr>,
     /// The interface on which it arrived.
     pub index: Option<u32>,
+    /// Where it came from.
+    pub source: Option<IpAddr>,
 }
 
 #[derive(Clone, Copy)]
 struct Room {
     payload: [u8; PAYLOAD_MAX],
     control: [u64; CONTROL_WORDS],
+    source: [u64; SOURCE_WORDS],
     payload_len: usize,
     control_len: usize,
+    source_len: usize,
 }
 
 /// The memory of a batch.
@@ -51,8 +57,14 @@ impl Default for Batch {
 impl Batch {
     /// An empty batch.
     pub fn new() -> Self {
-        let room =
-            Room { payload: [0; PAYLOAD_MAX], control: [0; CONTROL_WORDS], payload_len: 0, control_len: 0 };
+        let room = Room {
+            payload: [0; PAYLOAD_MAX],
+            control: [0; CONTROL_WORDS],
+            source: [0; SOURCE_WORDS],
+            payload_len: 0,
+            control_len: 0,
+            source_len: 0,
+        };
         Self { rooms: vec![room; BATCH].into_boxed_slice(), filled: 0 }
     }
 
@@ -79,6 +91,8 @@ impl Batch {
             header.msg_hdr.msg_iovlen = 1;
             header.msg_hdr.msg_control = room.control.as_mut_ptr().cast();
             header.msg_hdr.msg_controllen = size_of_val(&room.control);
+            header.msg_hdr.msg_name = room.source.as_mut_ptr().cast();
+            header.msg_hdr.msg_namelen = size_of_val(&room.source) as libc::socklen_t;
         }
         // SAFETY: each header points to memory of `parts` and `rooms`, which outlives the call and is not used meanwhile.
         let read = unsafe {
@@ -94,6 +108,7 @@ impl Batch {
         for (header, room) in headers.iter().zip(&mut self.rooms).take(self.filled) {
             room.payload_len = header.msg_len as usize;
             room.control_len = header.msg_hdr.msg_controllen;
+            room.source_len = header.msg_hdr.msg_namelen as usize;
         }
         self.filled == BATCH
     }
@@ -102,13 +117,34 @@ impl Batch {
     pub fn get(&self, place: usize) -> Option<Datagram<'_>> {
         let room = self.rooms.get(..self.filled)?.get(place)?;
         let payload = room.payload.get(..room.payload_len)?;
-        let mut datagram = Datagram { payload, stamp_wall_ns: None, destination: None, index: None };
-        let mut control = [0; CONTROL_WORDS * 8];
-        for (bytes, word) in control.chunks_exact_mut(8).zip(room.control) {
-            bytes.copy_from_slice(&word.to_ne_bytes());
-        }
+        let source: [u8; SOURCE_WORDS * 8] = bytes(&room.source);
+        let mut datagram = Datagram {
+            payload,
+            stamp_wall_ns: None,
+            destination: None,
+            index: None,
+            source: source.get(..room.source_len).and_then(address),
+        };
+        let control: [u8; CONTROL_WORDS * 8] = bytes(&room.control);
         read_control(control.get(..room.control_len)?, &mut datagram);
         Some(datagram)
+    }
+}
+
+fn bytes<const N: usize>(words: &[u64]) -> [u8; N] {
+    let mut bytes = [0; N];
+    for (bytes, word) in bytes.chunks_exact_mut(8).zip(words) {
+        bytes.copy_from_slice(&word.to_ne_bytes());
+    }
+    bytes
+}
+
+/// struct sockaddr_in: family, port, address. struct sockaddr_in6: family, port, flow, address.
+fn address(name: &[u8]) -> Option<IpAddr> {
+    match i32::from(u16::from_ne_bytes(array(name, 0)?)) {
+        libc::AF_INET => array::<4>(name, 4).map(|octets| IpAddr::V4(Ipv4Addr::from(octets))),
+        libc::AF_INET6 => array::<16>(name, 8).map(|octets| Ipv6Addr::from(octets).to_canonical()),
+        _ => None,
     }
 }
 
@@ -186,6 +222,7 @@ mod tests {
             let datagram = batch.get(place).expect("filled");
             assert_eq!(datagram.payload, [place as u8; 3]);
             assert_eq!(datagram.destination, Some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+            assert_eq!(datagram.source, datagram.destination);
             assert!(datagram.index.is_some_and(|index| index > 0));
             let stamp = datagram.stamp_wall_ns.expect("stamped");
             assert!(stamp + 1_000_000_000 > before && stamp <= crate::rt::clock::wall_ns());
@@ -198,7 +235,8 @@ mod tests {
 
     #[test]
     fn broken_control_data_ends_the_walk() {
-        let mut datagram = Datagram { payload: &[], stamp_wall_ns: None, destination: None, index: None };
+        let mut datagram =
+            Datagram { payload: &[], stamp_wall_ns: None, destination: None, index: None, source: None };
         for length in [0usize, 3, 15, 4096, usize::MAX - 3] {
             let mut bytes = length.to_ne_bytes().to_vec();
             bytes.extend([0xff; 16]);

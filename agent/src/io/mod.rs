@@ -10,6 +10,7 @@ pub mod merge;
 pub mod paths;
 pub mod programs;
 pub mod receiver;
+pub mod rival;
 pub mod slots;
 pub mod sockopt;
 pub mod stamp;

@@ -4,7 +4,9 @@
 use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 
+use agent_common::frame::SliceFrame;
 use agent_common::maps::{ClusterConfig, Counter, PeerSlot};
+use agent_common::rival::{self, Origin, Rivals};
 use agent_common::window::{PeerWindow, Slots, Windows};
 use agent_common::wire::at;
 use agent_common::{Accepted, Keys, LinkId, NodeId, Reject, receive};
@@ -26,6 +28,7 @@ pub struct Receiver {
     keys: Box<Keys>,
     windows: Box<Windows>,
     slots: Box<Slots>,
+    rivals: Rivals,
     batch: Batch,
 }
 
@@ -37,6 +40,7 @@ impl Receiver {
             keys: Box::new([agent_common::maps::KeyState::default(); 256]),
             windows: Box::new([PeerWindow::default(); agent_common::ids::MAX_NODES]),
             slots: Box::new([PeerSlot::EMPTY; agent_common::ids::MAX_NODES]),
+            rivals: Rivals::default(),
             batch: Batch::new(),
         };
         receiver.set_keys(keyring);
@@ -58,6 +62,11 @@ impl Receiver {
     /// The slot of `node`.
     pub fn slot(&self, node: NodeId) -> Option<&PeerSlot> {
         self.slots.get(node.index())
+    }
+
+    /// The newest heartbeats with this node's own id.
+    pub const fn rivals(&self) -> &Rivals {
+        &self.rivals
     }
 
     /// Reads every receiving socket, within bounds. Returns the moment up to which nothing is left unread: datagrams
@@ -85,6 +94,8 @@ impl Receiver {
         let (windows, slots) = (&mut self.windows, &mut self.slots);
         let outcome = receive(frame, link, &self.config, &self.keys, windows, slots, at.0);
         count(outcome, stats);
+        let from = Origin { stamp_ns: at.0, source: [0; 4], ifindex: 0 };
+        note_rival(&mut self.rivals, self.config.incarnation, frame, outcome, from);
         outcome
     }
 
@@ -109,12 +120,28 @@ impl Receiver {
                     at.0,
                 );
                 count(outcome, stats);
+                let from = Origin {
+                    stamp_ns: at.0,
+                    source: datagram.source.map_or([0; 4], rival::source),
+                    ifindex: datagram.index.unwrap_or(0),
+                };
+                note_rival(&mut self.rivals, self.config.incarnation, datagram.payload, outcome, from);
             }
             if !full {
                 return emptied;
             }
         }
         until
+    }
+}
+
+/// Keeps what was refused for nothing but this node's own id.
+fn note_rival(rivals: &mut Rivals, ours: u64, frame: &[u8], outcome: Result<Accepted, Reject>, from: Origin) {
+    let frame = SliceFrame(frame);
+    if outcome == Err(Reject::OwnNode)
+        && let Some(entry) = rivals.get_mut(rival::entry(frame, ours))
+    {
+        rival::note(entry, frame, ours, &from);
     }
 }
 
@@ -175,6 +202,7 @@ mod tests {
             stamp_wall_ns: None,
             destination: Some(destination),
             index: Some(index),
+            source: None,
         };
         assert_eq!(link_seen(&arrivals, &datagram(own, 2)), link);
         assert_ne!(link_seen(&arrivals, &datagram(own, 9)), link);

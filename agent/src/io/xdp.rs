@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use agent_common::ids::{MAX_NODES, NodeSet};
-use agent_common::maps::{ClusterConfig, KeyState, PeerSlot, name};
+use agent_common::maps::{ClusterConfig, KeyState, PeerSlot, RIVALS, Rival, name};
 use aya::maps::{Array, Map, MapData, MapError, PerCpuArray, RingBuf};
 use aya::programs::ProgramError;
 use aya::{Ebpf, EbpfError, EbpfLoader};
@@ -16,6 +16,7 @@ use nix::errno::Errno;
 use super::counters::KernelMaps;
 use super::paths::Arrival;
 use super::programs::Programs;
+use super::rival::MappedRivals;
 use super::slots::MappedSlots;
 use crate::bridge::{KernelView, Keyring};
 use crate::gate::classifier::{self, Side};
@@ -61,6 +62,8 @@ pub struct Kernel {
     pub slots: MappedSlots,
     /// News.
     pub news: RingBuf<MapData>,
+    /// Who else uses this node's id.
+    pub rivals: MappedRivals,
     config: Array<MapData, ClusterConfig>,
     cluster: ClusterConfig,
 }
@@ -179,7 +182,8 @@ fn load(
     let news: RingBuf<MapData> = take(&mut ebpf, name::NEWS)?;
     let config = take(&mut ebpf, name::CONFIG)?;
     let links = take(&mut ebpf, name::LINKS)?;
-    let mut kernel = Kernel { slots, news, config, cluster };
+    let rivals = map_rivals(&mut ebpf)?;
+    let mut kernel = Kernel { slots, news, rivals, config, cluster };
     kernel.set_incarnation(cluster.incarnation)?;
     Ok(Loaded { kernel, programs: Programs::new(ebpf, links), view })
 }
@@ -217,14 +221,30 @@ fn take<M: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &'static str) 
 }
 
 fn map_slots(ebpf: &mut Ebpf) -> Result<MappedSlots, LoadError> {
-    let missing = || LoadError::Map(name::SLOTS, MapError::InvalidName { name: name::SLOTS.to_owned() });
-    let Some(Map::Array(data)) = ebpf.take_map(name::SLOTS) else { return Err(missing()) };
-    let info = data.info().map_err(|error| LoadError::Map(name::SLOTS, error))?;
-    let (size, expected) = (info.value_size() as usize, size_of::<PeerSlot>());
-    if size != expected || (info.max_entries() as usize) < MAX_NODES {
-        return Err(LoadError::Map(name::SLOTS, MapError::InvalidValueSize { size, expected }));
-    }
+    let data = take_array(ebpf, name::SLOTS, size_of::<PeerSlot>(), MAX_NODES)?;
     MappedSlots::new(data.fd()).map_err(LoadError::Mapping)
+}
+
+fn map_rivals(ebpf: &mut Ebpf) -> Result<MappedRivals, LoadError> {
+    let data = take_array(ebpf, name::RIVAL, size_of::<Rival>(), RIVALS)?;
+    MappedRivals::new(data.fd()).map_err(LoadError::Mapping)
+}
+
+/// An array to map into memory, of the shape that is read there.
+fn take_array(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    expected: usize,
+    entries: usize,
+) -> Result<MapData, LoadError> {
+    let missing = || LoadError::Map(name, MapError::InvalidName { name: name.to_owned() });
+    let Some(Map::Array(data)) = ebpf.take_map(name) else { return Err(missing()) };
+    let info = data.info().map_err(|error| LoadError::Map(name, error))?;
+    let size = info.value_size() as usize;
+    if size != expected || (info.max_entries() as usize) < entries {
+        return Err(LoadError::Map(name, MapError::InvalidValueSize { size, expected }));
+    }
+    Ok(data)
 }
 
 fn errno_of_load(error: &EbpfError) -> Option<Errno> {

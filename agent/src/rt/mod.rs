@@ -7,6 +7,7 @@ pub mod clock;
 pub mod execute;
 mod links;
 pub mod readings;
+mod rivals;
 pub mod sched;
 pub mod sender;
 pub mod slew;
@@ -27,6 +28,7 @@ use crate::bridge::{Command, Note, Purpose};
 use crate::gate::Gates;
 use crate::io::paths::Paths;
 use crate::io::receiver::Receiver;
+use crate::io::rival::Sighting;
 use crate::io::xdp::Kernel;
 use crate::links::RtEnd;
 use crate::{ping, serial};
@@ -35,6 +37,7 @@ use crate::takeover::{Happened, Job, Outcome};
 use crate::watchdog::Watchdog;
 
 use readings::{Look, Readings, Sources};
+use rivals::Rivalry;
 use sender::Sender;
 use slew::Slew;
 use waker::{Source, Waker, Woken};
@@ -51,6 +54,8 @@ pub enum Ended {
     Finished,
     /// A peer knows a later life of this node: it must start over with this incarnation.
     Outlived(u64),
+    /// Another node uses this one's id, and was here first.
+    Rival(Sighting),
     /// The timer could not be set: without it nothing is on time.
     NoTimer(Errno),
     /// The takeover thread is gone: no address could be given back any more.
@@ -115,6 +120,7 @@ pub struct Parts {
 pub struct Rt {
     node: Node,
     readings: Readings,
+    rivalry: Rivalry,
     parts: Parts,
     waker: Waker,
     slew: Slew,
@@ -162,6 +168,7 @@ impl Rt {
         Ok(Self {
             node,
             readings,
+            rivalry: Rivalry::default(),
             parts,
             waker,
             slew: Slew::default(),
@@ -206,8 +213,8 @@ impl Rt {
             if self.parts.queues.jobs.is_abandoned() {
                 return Ended::NoTakeover;
             }
-            if let Some(incarnation) = self.node.outlived_by() {
-                return Ended::Outlived(incarnation);
+            if let Some(ended) = self.outbid(clock::now()) {
+                return ended;
             }
             if let Err(errno) = self.rearm() {
                 return Ended::NoTimer(errno);
@@ -225,6 +232,7 @@ impl Rt {
         self.drain_clock(now);
         self.drain_bars(now);
         let read_at = self.drain_frames();
+        self.drain_rivals(now);
         self.feed(read_at, now);
         self.node.handle_timeout(now);
         self.perform(now);
@@ -237,6 +245,7 @@ impl Rt {
     /// The kernel's map could not be written.
     pub fn start_over(&mut self, incarnation: u64) -> Result<(), crate::io::xdp::LoadError> {
         let now = clock::now();
+        self.end_life();
         self.shut_all();
         self.withdraw_all(now);
         (self.parts.config.incarnation, self.parts.config.start) = (incarnation, Start::Fresh);

@@ -19,7 +19,8 @@ use crate::generation;
 use crate::links::follower::Follower;
 use crate::rt::sched::{self, Granted, Outcome};
 use crate::rt::{Ended, Parts, Rt, clock};
-use crate::settings::{RuntimeSettings, Settings};
+use crate::io::rival::Sighting;
+use crate::settings::Settings;
 use crate::takeover::netlink::Requests;
 use crate::takeover::{Takeover, leftovers};
 
@@ -76,7 +77,7 @@ pub(super) fn run(
             stats.scheduling.store(outcome.granted.code(), Ordering::Relaxed);
             tell_rt(outcome, &settings);
             stats.began_ns.store(clock::now().0, Ordering::Relaxed);
-            live(rt, &settings.runtime)
+            live(rt, &settings)
         })?
     };
     super::notify::ready();
@@ -108,7 +109,7 @@ impl Drop for WakeAtEnd {
 }
 
 /// The rt thread: life after life, until the node has left.
-fn live(mut rt: Rt, runtime: &RuntimeSettings) -> Result<Left, RunError> {
+fn live(mut rt: Rt, settings: &Settings) -> Result<Left, RunError> {
     rt.begin();
     loop {
         match rt.run() {
@@ -124,17 +125,28 @@ fn live(mut rt: Rt, runtime: &RuntimeSettings) -> Result<Left, RunError> {
             }
             Ended::NoTimer(errno) => return Err(RunError::Timer(errno.into())),
             Ended::NoTakeover => return Err(RunError::Defect("takeover")),
+            Ended::Rival(sighting) => return Err(RunError::Rival(rival(&sighting, settings).into())),
             Ended::Outlived(incarnation) => {
                 rt.start_over(incarnation).map_err(|source| RunError::StartOver { incarnation, source })?;
                 warn!("a peer knows a later life of this node: starting over with incarnation {incarnation}");
                 // Between two lives, in which nothing is sent. Should it not last, the next start is told again.
-                if let Err(error) = generation::raise(runtime, incarnation) {
+                if let Err(error) = generation::raise(&settings.runtime, incarnation) {
                     warn!("incarnation {incarnation} is not stored: {error}");
                 }
                 rt.begin();
             }
         }
     }
+}
+
+/// What an operator must know who gave two machines one identity.
+fn rival(sighting: &Sighting, settings: &Settings) -> String {
+    let (node, id) = (settings.node_name(settings.me), settings.me.raw());
+    let place = sighting.place(settings);
+    format!(
+        "another node already runs as {node} (id {id}) {place}: stop it there, or set `node` in [cluster] here to \
+         the name of this machine's own [[node]]"
+    )
 }
 
 fn finish(
