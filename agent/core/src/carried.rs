@@ -3,8 +3,9 @@
 
 use alloc::vec::Vec;
 
-use agent_common::{Claim, NodeId};
+use agent_common::{Claim, NodeId, NodeState};
 
+use crate::snapshot::PeerState;
 use crate::time::Instant;
 
 /// Everything of a node that outlives its process. A shell that reads it back incompletely, in another boot, or after any
@@ -24,12 +25,40 @@ pub struct Carried {
     pub held_off_until: Instant,
     /// Whether maintenance is on.
     pub maintenance: bool,
+    /// How many ping groups this node reaches.
+    pub score: u8,
+    /// How fast clocks were slewed.
+    pub slew: CarriedSlew,
+    /// Two nodes: what the tie-break has said.
+    pub tie_break: CarriedTieBreak,
     /// Heartbeats sent, oldest first.
     pub sent: Vec<CarriedSent>,
     /// By group id.
     pub groups: Vec<CarriedGroup>,
-    /// All other nodes that were heard.
+    /// All other nodes.
     pub peers: Vec<CarriedPeer>,
+}
+
+/// The slew of CLOCK_MONOTONIC, parts per million.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct CarriedSlew {
+    /// As last told.
+    pub ppm: u32,
+    /// The worst of the time that a wait may have begun in.
+    pub worst_ppm: u32,
+    /// Until then that counts.
+    pub worst_until: Instant,
+}
+
+/// What the tie-break of two nodes has said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct CarriedTieBreak {
+    /// The peer was fenced, and not heard since.
+    pub fenced: bool,
+    /// When the request was sent that the ping group answered last.
+    pub reached: Option<Instant>,
 }
 
 /// A heartbeat that was sent.
@@ -78,7 +107,17 @@ pub struct CarriedPromise {
 pub struct CarriedPeer {
     /// Who.
     pub node: NodeId,
-    /// Its incarnation.
+    /// Its state.
+    pub state: PeerState,
+    /// What it said of its life.
+    pub life: NodeState,
+    /// Whether it said that decisions are suspended.
+    pub maintenance: bool,
+    /// How many ping groups it reaches.
+    pub score: u8,
+    /// Our newest heartbeat that it acknowledged is a promise until then, whatever it votes.
+    pub heard_until: Instant,
+    /// Its incarnation, 0 if it was never heard.
     pub incarnation: u64,
     /// Its newest sequence number.
     pub seq: u64,

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use agent_common::{GroupId, NodeSet};
+use agent_common::GroupId;
 
 use crate::action::Action;
 use crate::answer::{Answer, Refusal};
@@ -26,11 +26,8 @@ enum Wait {
     Standby,
     /// Each of the groups is served here.
     Takeover,
-    /// A majority has acked this heartbeat or a later one.
-    Pause {
-        /// Its number.
-        seq: u64,
-    },
+    /// The longest deadtime is announced and borne.
+    Pause,
     /// This node has said that it goes.
     Leave,
 }
@@ -122,9 +119,38 @@ impl Commands {
         self.wait(ticket, Wait::Takeover, about, setting.now, out);
     }
 
-    /// Waits until a majority has acked heartbeat `seq`, which announces the longest deadtime.
-    pub(crate) fn pause(&mut self, ticket: u32, seq: u64, now: Instant, out: &mut Actions) {
-        self.wait(ticket, Wait::Pause { seq }, 0, now, out);
+    /// Waits until the longest deadtime is borne; true when it must be announced. One pause takes the place of another that
+    /// waits; where one stands already there is nothing to wait for.
+    pub(crate) fn pause(&mut self, ticket: u32, setting: Setting<'_>, out: &mut Actions) -> bool {
+        let has_tie_break = setting.leases.two_node().is_some();
+        let refusal = match setting.life {
+            Life::Joining => Some(Refusal::Joining),
+            Life::Yielding { .. } | Life::Telling { .. } | Life::Gone => Some(Refusal::Leaving),
+            Life::Up if !has_tie_break && !setting.leases.is_heard(setting.now) => Some(Refusal::NoQuorum),
+            Life::Up => None,
+        };
+        if let Some(refusal) = refusal {
+            refuse(ticket, refusal, out);
+            return false;
+        }
+        if self.is_paused {
+            out.push(Action::Answer { ticket, answer: Answer::Done });
+            return false;
+        }
+        self.supersede_pauses(out);
+        self.wait(ticket, Wait::Pause, 0, setting.now, out);
+        true
+    }
+
+    /// Whether a pause waits or stands.
+    pub(crate) fn wants_pause(&self) -> bool {
+        self.is_paused || self.pending.iter().flatten().any(|pending| pending.wait == Wait::Pause)
+    }
+
+    /// No pause is wanted any more.
+    pub(crate) fn take_back_pause(&mut self, out: &mut Actions) {
+        self.is_paused = false;
+        self.supersede_pauses(out);
     }
 
     /// Waits for the end.
@@ -141,7 +167,7 @@ impl Commands {
             let Some(answer) = pending.result(groups, setting) else { continue };
             *slot = None;
             match pending.wait {
-                Wait::Pause { .. } => {
+                Wait::Pause => {
                     self.is_paused = answer == Answer::Done;
                     gave_up_pause = !self.is_paused;
                 }
@@ -161,7 +187,7 @@ impl Commands {
         for pending in self.pending.iter_mut().filter_map(Option::take) {
             let answer = match pending.wait {
                 Wait::Leave => Answer::Done,
-                Wait::Standby | Wait::Takeover | Wait::Pause { .. } => Answer::Refused(Refusal::Leaving),
+                Wait::Standby | Wait::Takeover | Wait::Pause => Answer::Refused(Refusal::Leaving),
             };
             out.push(Action::Answer { ticket: pending.ticket, answer });
         }
@@ -184,6 +210,15 @@ impl Commands {
         }
     }
 
+    fn supersede_pauses(&mut self, out: &mut Actions) {
+        for slot in &mut self.pending {
+            if let Some(pending) = slot.filter(|pending| pending.wait == Wait::Pause) {
+                refuse(pending.ticket, Refusal::Superseded, out);
+                *slot = None;
+            }
+        }
+    }
+
     /// An earlier command about one of these groups has lost its purpose.
     fn supersede(&mut self, groups: u64, out: &mut Actions) {
         for slot in &mut self.pending {
@@ -203,13 +238,7 @@ impl Pending {
             Wait::Takeover => {
                 about(&|entry| entry.tenure.lease().is_some() && entry.group.phase() == Phase::Serving)
             }
-            Wait::Pause { seq } => {
-                let mut by = NodeSet::EMPTY;
-                by.insert(setting.leases.me());
-                let acked = setting.peers.iter().filter(|peer| peer.acked() >= Some(seq));
-                acked.for_each(|peer| by.insert(peer.id()));
-                setting.leases.voters().is_majority(by)
-            }
+            Wait::Pause => is_borne(groups, setting),
             Wait::Leave => false,
         };
         let has_failed = self.wait == Wait::Takeover
@@ -224,6 +253,16 @@ impl Pending {
             None
         }
     }
+}
+
+/// Whether the node may stop for as long as it announces: enough know it, and every lease goes as far. Of two nodes one may be
+/// alone, and its leases then go as far as the tie-break lets them.
+fn is_borne(groups: &Groups, setting: Setting<'_>) -> bool {
+    let leases = setting.leases;
+    let until = if leases.two_node().is_some() { Instant::ZERO } else { leases.borne_until() };
+    leases.announced() == leases.initdead()
+        && leases.is_borne(setting.peers)
+        && groups.entries.iter().all(|entry| entry.tenure.lease().is_none_or(|lease| lease >= until))
 }
 
 /// The groups that a command is about.

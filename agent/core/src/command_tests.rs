@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::event::{Event, Operator, Reading};
 use crate::node::Node;
 use crate::test_config;
+use crate::test_lab::Lab as Heard;
 use crate::time::Instant;
 
 const START: Instant = Instant(1_000_000_000);
@@ -105,6 +106,9 @@ fn what_cannot_be_is_refused_with_its_reason() {
     lab.order(3, Operator::Takeover(None));
     lab.order(4, Operator::Maintenance(true));
     lab.order(5, Operator::Standby(None));
+    lab.order(6, Operator::Pause);
+    lab.order(7, Operator::Leave);
+    lab.order(8, Operator::Pause);
     assert_eq!(
         lab.answers,
         [
@@ -113,20 +117,22 @@ fn what_cannot_be_is_refused_with_its_reason() {
             (3, Answer::Refused(Refusal::NoQuorum)),
             (4, Answer::Done),
             (5, Answer::Refused(Refusal::Maintenance)),
+            (6, Answer::Refused(Refusal::NoQuorum)),
+            (7, Answer::Done),
         ]
     );
 }
 
 #[test]
 fn a_command_without_effect_is_given_up() {
-    let mut lab = Lab::new(&test_config(3));
+    let mut lab = Heard::asking(&test_config(3));
     lab.order(1, Operator::Pause);
     let ms = u64::try_from(COMMAND_MAX.as_millis()).unwrap();
-    lab.run(ms - 10);
-    assert_eq!(lab.answers, []);
+    lab.run(40 + ms, &[]);
+    assert_eq!(lab.answers(), []);
     assert_eq!(lab.node.outgoing().deadtime_us, 2_000_000);
-    lab.run(30);
-    assert_eq!(lab.answers, [(1, Answer::Refused(Refusal::TimedOut))]);
+    lab.run(70 + ms, &[]);
+    assert_eq!(lab.answers(), [(1, Answer::Refused(Refusal::TimedOut))]);
     assert_eq!(lab.node.outgoing().deadtime_us, 50_000, "what it announced is taken back");
     assert_eq!(lab.node.carry(), None);
 }

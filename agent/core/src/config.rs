@@ -6,7 +6,9 @@ use core::time::Duration;
 
 use agent_common::{LinkId, Name, NodeId};
 
-pub use crate::carried::{Carried, CarriedGroup, CarriedPeer, CarriedPromise, CarriedSent};
+pub use crate::carried::{
+    Carried, CarriedGroup, CarriedPeer, CarriedPromise, CarriedSent, CarriedSlew, CarriedTieBreak,
+};
 pub use crate::mutation::{Mutated, Mutation};
 
 /// The whole configuration of the core. Lists are in order of id: `nodes[i]` has node id `i`.

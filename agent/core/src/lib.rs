@@ -48,6 +48,9 @@ mod resource;
 mod rules;
 mod timers;
 
+#[cfg(test)]
+mod test_lab;
+
 pub use action::{Action, Change, GateBy, ResourceRef, Transition};
 pub use answer::{Answer, Refusal};
 pub use carried::Carried;

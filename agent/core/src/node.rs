@@ -1,7 +1,10 @@
 //! The node: takes events, keeps the peers, and decides once a round what they mean. The parts know nothing of each
 //! other; what passes between them passes here.
 
+mod handover;
+mod hearing;
 mod sending;
+mod shown;
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -9,10 +12,9 @@ use core::time::Duration;
 use agent_common::{Beat, NodeId};
 
 use crate::action::{Action, Change};
-use crate::carried::Carried;
 use crate::command::Commands;
 use crate::config::{Config, Start};
-use crate::event::{Event, Reading};
+use crate::event::Event;
 use crate::groups::{Groups, Scene};
 use crate::lease::Leases;
 use crate::life::{self, Life};
@@ -23,7 +25,6 @@ use crate::peer::Peer;
 use crate::queue::Actions;
 use crate::resource::Effect;
 use crate::rules::Rules;
-use crate::snapshot::{NodeView, PeerState, Snapshot};
 use crate::time::Instant;
 use crate::timers::{Punctuality, Timer};
 
@@ -43,6 +44,8 @@ pub struct Node {
     peers_at: Instant,
     view: View,
     pub(crate) view_is_old: bool,
+    /// How many ping groups this node reaches.
+    score: u8,
     pub(crate) groups: Groups,
     pub(crate) leases: Leases,
     pub(crate) commands: Commands,
@@ -66,25 +69,29 @@ impl Node {
         let rules = Rules::new(config, now);
         let ids = NodeId::all().take(config.nodes.len()).filter(|id| *id != config.me);
         let mut peers: Vec<Peer> = ids.map(|id| Peer::new(id, &rules)).collect();
-        let mut leases = Leases::new(config, now);
-        let mut maintenance = false;
+        let leases = Leases::new(config, now);
+        let (mut life, mut maintenance, mut score) = (Life::Joining, false, 0);
         if let Start::Carried(carried) = &config.start {
             maintenance = carried.maintenance;
+            score = carried.score;
+            // Whoever hands over has heard everybody out.
+            life = Life::Up;
             for peer in &mut peers {
                 let known = carried.peers.iter().find(|known| known.node == peer.id());
-                known.into_iter().for_each(|known| peer.restore(known));
+                known.into_iter().for_each(|known| peer.restore(known, &rules, now));
             }
         }
-        leases.announce(if maintenance { config.timing.initdead } else { config.timing.deadtime }, now);
+        let checks: Vec<Instant> = peers.iter().map(Peer::check_at).collect();
         Self {
             nodes: config.nodes.len(),
             deadtime: config.timing.deadtime,
             wall_ms_at_zero: config.wall_ms_at_zero,
             now,
-            life: Life::Joining,
-            checks: peers.iter().map(Peer::check_at).collect(),
-            peers_at: if peers.is_empty() { Instant::NEVER } else { rules.unknown_until },
+            life,
+            peers_at: checks.iter().copied().fold(Instant::NEVER, Instant::min),
+            checks,
             peers,
+            score,
             view: View::default(),
             view_is_old: true,
             groups: Groups::new(config, now),
@@ -193,50 +200,6 @@ impl Node {
         voters.may_take_part().then(|| voters.number())
     }
 
-    /// The state that the next process goes on with. `None` unless [`crate::Operator::Pause`] was answered with
-    /// [`crate::Answer::Done`]; whoever takes it sends no further heartbeat of this node.
-    pub fn carry(&self) -> Option<Carried> {
-        if !self.commands.is_paused {
-            return None;
-        }
-        let beat = self.outgoing.beat();
-        let mut carried = Carried {
-            incarnation: self.rules.incarnation,
-            seq: beat.seq,
-            votes_version: beat.votes_version,
-            number: 0,
-            held_off_until: Instant::ZERO,
-            maintenance: self.maintenance,
-            sent: Vec::new(),
-            groups: self.groups.entries.iter().map(|entry| entry.tenure.carry(&self.leases)).collect(),
-            peers: self.peers.iter().filter_map(Peer::carry).collect(),
-        };
-        self.leases.carry_into(&mut carried);
-        Some(carried)
-    }
-
-    /// Fills `out` with what this node thinks at `now`. Allocates only what `out` lacks.
-    pub fn snapshot_into(&self, out: &mut Snapshot, now: Instant) {
-        out.at = now.max(self.now);
-        out.incarnation = self.rules.incarnation;
-        out.quorum = self.view.standing == Standing::With;
-        out.maintenance = self.is_suspended;
-        out.leaving = self.life.is_leaving();
-        out.nodes.clear();
-        out.nodes.resize(self.nodes, NodeView::default());
-        for peer in &self.peers {
-            if let Some(view) = out.nodes.get_mut(peer.id().index()) {
-                *view = peer.view(&self.rules);
-            }
-        }
-        if let Some(own) = out.nodes.get_mut(self.rules.me.index()) {
-            own.state = PeerState::Up;
-            own.incarnation = self.rules.incarnation;
-            own.deadtime = self.deadtime;
-        }
-        self.groups.view_into(self.rules.me, &self.peers, &mut out.groups, out.at);
-    }
-
     /// Time never goes back.
     fn advance(&mut self, now: Instant) -> Instant {
         self.leases.after_sending(now);
@@ -253,72 +216,6 @@ impl Node {
             Timer::Groups => self.groups.wake(),
             Timer::Leave => self.life.wake(),
             Timer::Votes => self.leases.voters().wake().min(self.commands.wake()),
-        }
-    }
-
-    fn read(&mut self, reading: &Reading, now: Instant) {
-        let id = reading.beat.node;
-        self.look_for_outlived(reading);
-        let Some(place) = self.place(id) else { return };
-        let (Some(peer), Some(check)) = (self.peers.get_mut(place), self.checks.get_mut(place)) else {
-            return;
-        };
-        let news = peer.read(reading, &self.rules, now, &mut self.actions);
-        *check = peer.check_at();
-        if news.reborn {
-            self.leases.forget(id);
-            self.groups.forget(id, self.leases.mutated());
-        }
-        if news.counted {
-            if let Some(seq) = peer.acked() {
-                self.leases.acked(id, seq, peer.table_is_known());
-                self.view_is_old |= self.leases.greeted_by(id);
-            }
-            if !self.leases.voters().is_joined(id)
-                && let Some(two_node) = self.leases.two_node_mut()
-            {
-                two_node.heard();
-            }
-        }
-        self.view_is_old |= news.changed;
-        if news.returned {
-            self.groups.mark_announce();
-        }
-        if news.greet {
-            self.pacer.tell();
-        }
-        self.peers_at = self.checks.iter().copied().fold(Instant::NEVER, Instant::min);
-    }
-
-    /// *Incarnation*: a node that sees its own acked at or above what it has sent takes that + 1 and starts over.
-    fn look_for_outlived(&mut self, reading: &Reading) {
-        let Some(ack) = reading.beat.ack_of(self.rules.me).filter(|_| reading.heard) else { return };
-        let mine = (self.rules.incarnation, self.outgoing.beat().seq);
-        if (ack.incarnation, ack.seq) > mine {
-            self.outlived = self.outlived.max(ack.incarnation.checked_add(1));
-        }
-    }
-
-    fn judge(&mut self, now: Instant) {
-        if self.peers_at > now {
-            return;
-        }
-        for (peer, check) in self.peers.iter_mut().zip(&mut self.checks).filter(|(_, check)| **check <= now) {
-            self.view_is_old |= peer.judge(&self.rules, now, &mut self.actions);
-            *check = peer.check_at();
-        }
-        self.peers_at = self.checks.iter().copied().fold(Instant::NEVER, Instant::min);
-    }
-
-    /// Where a node stands in the list of peers, which leaves out this one.
-    const fn place(&self, id: NodeId) -> Option<usize> {
-        let (id, me) = (id.index(), self.rules.me.index());
-        if id == me {
-            None
-        } else if id > me {
-            Some(id - 1)
-        } else {
-            Some(id)
         }
     }
 
@@ -344,6 +241,7 @@ impl Node {
         self.review_groups(now);
         self.order_fence(now);
         self.review_commands(now);
+        self.shorten(now);
         if self.groups.is_dirty() || self.leases.is_moved() {
             self.review_groups(now);
         }

@@ -29,9 +29,10 @@ impl Node {
             }
             Operator::Maintenance(on) => self.maintain(ticket, on, now),
             Operator::Pause => {
-                let initdead = self.leases.initdead();
-                self.announce(initdead, now);
-                self.commands.pause(ticket, self.outgoing.next_seq(), now, &mut self.actions);
+                if self.commands.pause(ticket, setting, &mut self.actions) {
+                    let initdead = self.leases.initdead();
+                    self.announce(initdead, now);
+                }
             }
             Operator::Leave => self.leave(ticket, now),
         }
@@ -47,9 +48,17 @@ impl Node {
             return;
         }
         self.maintenance = on;
-        self.commands.is_paused = false;
-        let deadtime = if on { self.leases.initdead() } else { self.leases.deadtime() };
-        self.announce(deadtime, now);
+        if on {
+            let initdead = self.leases.initdead();
+            self.announce(initdead, now);
+        } else {
+            self.commands.take_back_pause(&mut self.actions);
+            // What carried on shortens when that is borne.
+            if !self.leases.resumes() {
+                let deadtime = self.leases.deadtime();
+                self.announce(deadtime, now);
+            }
+        }
         self.pacer.tell();
         self.actions.push(Action::Answer { ticket, answer: Answer::Done });
     }
@@ -82,7 +91,7 @@ impl Node {
     }
 
     /// Announces another deadtime, at once.
-    fn announce(&mut self, deadtime: core::time::Duration, now: Instant) {
+    pub(crate) fn announce(&mut self, deadtime: core::time::Duration, now: Instant) {
         if self.leases.announce(deadtime, now) {
             self.pacer.tell();
         }

@@ -14,14 +14,16 @@
 //! counting stamp plus the announced deadtime. Saying that it goes leads to Leaving from every state, and being heard
 //! otherwise leads back to Up.
 
+mod links;
 mod shown;
 mod sign;
+mod verdict;
 mod voter;
 
 use core::time::Duration;
 
 use agent_common::ids::{MAX_GROUPS, MAX_LINKS};
-use agent_common::{Ack, Beat, Claim, GroupId, LinkId, NodeId, NodeSet, NodeState};
+use agent_common::{Ack, Beat, Claim, GroupId, NodeId, NodeSet, NodeState};
 
 use crate::action::Change;
 use crate::event::Reading;
@@ -80,6 +82,9 @@ pub(crate) struct Peer {
     /// The first sign of a life that does not count yet. A reading shows one life only: what the earlier one sent last
     /// may have counted and is gone from the slot, so that life is taken to have ended no earlier than this (I2).
     reborn_at: Option<Instant>,
+    /// When this process took it over as living. What came in between may have been lost with the slots, so its silence begins
+    /// there, until a slot is seen that goes on where the process before had read (I2).
+    spared: Option<Instant>,
     deadtime: Duration,
     /// What it says of its life.
     life: NodeState,
@@ -97,6 +102,8 @@ pub(crate) struct Peer {
     maintenance: bool,
     /// Whom it holds dead.
     holds_dead: NodeSet,
+    /// How many ping groups it reaches.
+    score: u8,
     mutated: Mutated,
     /// Highest epoch in its tables.
     epoch: u64,
@@ -118,6 +125,7 @@ impl Peer {
             counts_at: None,
             is_counted: false,
             reborn_at: None,
+            spared: None,
             deadtime: rules.initdead,
             life: NodeState::Joining,
             grace_until: Instant::NEVER,
@@ -128,6 +136,7 @@ impl Peer {
             number: 0,
             maintenance: false,
             holds_dead: NodeSet::EMPTY,
+            score: 0,
             mutated: rules.mutated,
             epoch: 0,
             links: [Link::default(); MAX_LINKS],
@@ -197,6 +206,9 @@ impl Peer {
             return news;
         }
         self.read_at = reading.read_at;
+        if reading.heard && (reading.beat.incarnation, reading.beat.seq) >= (self.incarnation, self.seq) {
+            self.spared = None;
+        }
         if reading.heard && reading.beat.incarnation >= self.incarnation {
             if reading.beat.incarnation > self.incarnation || !self.heard {
                 self.begin_life(&reading.beat, now, out);
@@ -287,9 +299,9 @@ impl Peer {
         }
         let maintenance = beat.flags & Beat::MAINTENANCE != 0;
         let holds_dead = beat.view.unwrap_or_default();
-        news.changed |=
-            (self.number, self.maintenance, self.holds_dead) != (beat.vote_number, maintenance, holds_dead);
-        (self.number, self.maintenance, self.holds_dead) = (beat.vote_number, maintenance, holds_dead);
+        let said = (beat.vote_number, maintenance, holds_dead, beat.score);
+        news.changed |= (self.number, self.maintenance, self.holds_dead, self.score) != said;
+        (self.number, self.maintenance, self.holds_dead, self.score) = said;
         if self.table.current != beat.votes_version {
             self.table.current = beat.votes_version;
             news.changed = true;
@@ -322,17 +334,6 @@ impl Peer {
         news.returned |= before == PeerState::Dead && self.is_alive();
     }
 
-    fn read_links(&mut self, reading: &Reading, rules: &Rules, now: Instant, out: &mut Actions) {
-        let (read_at, deadtime) = (self.read_at, self.deadtime);
-        let links = self.links.iter_mut().zip(&reading.links).zip(&rules.link).zip(LinkId::all());
-        for (((link, reading), rules), id) in links.take(rules.links) {
-            let (from, to) = link.read(reading, read_at, deadtime, rules);
-            if from != to {
-                out.tell(now, Change::Link { peer: self.id, link: id, from, to });
-            }
-        }
-    }
-
     fn enter(&mut self, to: PeerState, now: Instant, out: &mut Actions) {
         let from = self.state;
         if from == to {
@@ -342,48 +343,6 @@ impl Peer {
         let silent = self.newest().map_or(Duration::ZERO, |at| now.since(at));
         out.tell(now, Change::Peer { peer: self.id, from, to, silent, deadtime: self.deadtime });
     }
-
-    /// The newest moment at which it is known to have been alive.
-    fn newest(&self) -> Option<Instant> {
-        self.counts_at.max(self.reborn_at)
-    }
-
-    /// The first moment at which a reading without a new stamp says dead.
-    fn dead_at(&self, rules: &Rules) -> Instant {
-        match (self.state, self.newest()) {
-            (PeerState::Dead, _) => Instant::NEVER,
-            (PeerState::Unknown | PeerState::Up | PeerState::Late | PeerState::Leaving, None) => {
-                rules.unknown_until
-            }
-            // Unknown with a stamp: it came and went while we slept.
-            (PeerState::Unknown | PeerState::Up | PeerState::Late | PeerState::Leaving, Some(at)) => {
-                just_after(at, self.deadtime)
-            }
-        }
-    }
-
-    /// The same for late.
-    fn late_at(&self, rules: &Rules) -> Instant {
-        match (self.state, self.newest()) {
-            (PeerState::Up, Some(at)) => just_after(at, rules.warntime),
-            (PeerState::Up, None)
-            | (PeerState::Unknown | PeerState::Late | PeerState::Dead | PeerState::Leaving, _) => {
-                Instant::NEVER
-            }
-        }
-    }
-
-    fn next_check(&self, rules: &Rules) -> Instant {
-        let own = self.dead_at(rules).min(self.late_at(rules));
-        let grace = if self.grace_over { Instant::NEVER } else { self.grace_until };
-        let links = self.links.iter().zip(&rules.link).take(rules.links);
-        links.map(|(link, rules)| link.deadline(rules)).fold(own.min(grace), Instant::min)
-    }
-}
-
-/// The first moment that is later than `at + span`.
-const fn just_after(at: Instant, span: Duration) -> Instant {
-    Instant(at.after(span).0.saturating_add(1))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use crate::time::Instant;
 
 /// A peer's state. `Late` is `Up` that has been silent for longer than warntime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum PeerState {
     /// Not heard since start, and initdead is not over.
     #[default]

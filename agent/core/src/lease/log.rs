@@ -71,6 +71,11 @@ impl SentLog {
         self.get(seq).map(|sent| sent.until)
     }
 
+    /// The number of the newest heartbeat, 0 when none was sent.
+    pub(crate) const fn newest(&self) -> u64 {
+        self.newest
+    }
+
     /// until of the newest heartbeat: no lease goes past it.
     pub(crate) fn newest_until(&self) -> Instant {
         self.get(self.newest).map_or(Instant::ZERO, |sent| sent.until)

@@ -57,6 +57,10 @@ pub(crate) struct Leases {
     initdead: Duration,
     /// The deadtime that the next heartbeat announces.
     announced: Duration,
+    /// The first heartbeat that announces it.
+    announced_from: u64,
+    /// It was announced by the process before, and is until that is borne.
+    resumes: bool,
     gate: GateKind,
     policy: Policy,
     pub(crate) log: SentLog,
@@ -75,13 +79,18 @@ pub(crate) struct Leases {
 impl Leases {
     /// A node that starts at `now`.
     pub(crate) fn new(config: &Config, now: Instant) -> Self {
-        let slew = Slew::default();
+        let slew = match &config.start {
+            Start::Fresh => Slew::default(),
+            Start::Carried(carried) => Slew::restored(carried.slew),
+        };
         let mut leases = Self {
             me: config.me,
             keepalive: config.timing.keepalive.max(Duration::from_micros(1)),
             deadtime: config.timing.deadtime,
             initdead: config.timing.initdead,
             announced: config.timing.deadtime,
+            announced_from: 1,
+            resumes: false,
             gate: config.gate,
             policy: config.quorum.policy,
             log: SentLog::new(config.mutated),
@@ -98,7 +107,7 @@ impl Leases {
             mutated: config.mutated,
         };
         if let Start::Carried(carried) = &config.start {
-            leases.restore(carried);
+            leases.restore(carried, now);
         }
         leases
     }
@@ -220,6 +229,7 @@ impl Leases {
         }
         let is_less = deadtime < self.announced;
         self.announced = deadtime;
+        self.announced_from = self.log.newest().saturating_add(1);
         if is_less && !self.mutated.is(Mutation::AcksAfterShortenedDeadtime) {
             let bound = log::end(now, deadtime, self.slew.margin_ppm(self.mutated));
             self.log.shorten(bound);

@@ -58,9 +58,19 @@ impl Promises {
         self.promised.get(voter.index()).copied().unwrap_or(Instant::ZERO)
     }
 
-    /// Puts back what was carried over.
+    /// Until when the newest heartbeat that `voter` acked holds, vote or no vote.
+    pub(crate) fn heard_of(&self, voter: NodeId) -> Instant {
+        self.heard.get(voter.index()).copied().unwrap_or(Instant::ZERO)
+    }
+
+    /// Puts back a promise that was carried over.
     pub(crate) fn restore(&mut self, voter: NodeId, until: Instant) {
         raise(self.promised.get_mut(voter.index()), until);
+        self.restore_heard(voter, until);
+    }
+
+    /// Puts back an acknowledgement that was carried over.
+    pub(crate) fn restore_heard(&mut self, voter: NodeId, until: Instant) {
         raise(self.heard.get_mut(voter.index()), until);
     }
 

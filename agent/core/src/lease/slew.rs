@@ -4,6 +4,7 @@
 
 use core::time::Duration;
 
+use crate::carried::CarriedSlew;
 use crate::mutation::{Mutated, Mutation};
 use crate::time::Instant;
 
@@ -38,6 +39,16 @@ impl Slew {
         if now >= self.worst_until {
             (self.worst_ppm, self.worst_until) = (self.ppm, Instant::NEVER);
         }
+    }
+
+    /// What is handed over of it.
+    pub(crate) const fn carry(self) -> CarriedSlew {
+        CarriedSlew { ppm: self.ppm, worst_ppm: self.worst_ppm, worst_until: self.worst_until }
+    }
+
+    /// Takes up what was handed over.
+    pub(crate) const fn restored(carried: CarriedSlew) -> Self {
+        Self { ppm: carried.ppm, worst_ppm: carried.worst_ppm, worst_until: carried.worst_until }
     }
 
     /// The margin of promises, in parts per million of the deadtime.

@@ -7,6 +7,7 @@
 
 use core::time::Duration;
 
+use crate::carried::CarriedTieBreak;
 use crate::config::TieBreak;
 use crate::time::Instant;
 
@@ -41,6 +42,16 @@ impl TwoNode {
     /// Nothing said yet.
     pub(crate) const fn new(tie_break: TieBreak) -> Self {
         Self { tie_break, fenced: false, fence_at: Instant::ZERO, fence_is_open: false, reached: None }
+    }
+
+    /// What is handed over of it.
+    pub(crate) const fn carry(&self) -> CarriedTieBreak {
+        CarriedTieBreak { fenced: self.fenced, reached: self.reached }
+    }
+
+    /// Takes up what was handed over.
+    pub(crate) const fn restore(&mut self, carried: CarriedTieBreak) {
+        (self.fenced, self.reached) = (carried.fenced, carried.reached);
     }
 
     /// A fence ended.

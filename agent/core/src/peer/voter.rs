@@ -6,30 +6,41 @@ use agent_common::{GroupId, NodeSet, NodeState};
 
 use crate::carried::CarriedPeer;
 use crate::lease::slew::Slew;
+use crate::rules::Rules;
 use crate::snapshot::PeerState;
+use crate::time::Instant;
 
 use super::Peer;
 
 impl Peer {
-    /// Takes up what was handed over of it; a reading will judge it.
-    pub(crate) fn restore(&mut self, carried: &CarriedPeer) {
-        (self.heard, self.incarnation, self.seq) = (true, carried.incarnation, carried.seq);
+    /// Takes up what was handed over of it; a reading will judge it, `now` at the earliest.
+    pub(crate) fn restore(&mut self, carried: &CarriedPeer, rules: &Rules, now: Instant) {
+        (self.heard, self.incarnation, self.seq) =
+            (carried.incarnation != 0, carried.incarnation, carried.seq);
         (self.counts_at, self.number) = (carried.counts_at, carried.number);
         self.is_counted = carried.is_counted;
         self.deadtime = Duration::from_micros(u64::from(carried.deadtime_us));
-        self.state = if self.counts_at.is_some() { PeerState::Up } else { PeerState::Unknown };
-        self.life = NodeState::Up;
+        (self.state, self.life) = (carried.state, carried.life);
+        (self.maintenance, self.score) = (carried.maintenance, carried.score);
+        let was_there = self.is_alive() || self.state == PeerState::Leaving;
+        self.spared = was_there.then_some(now);
         (self.table.known, self.table.current) = (carried.table, carried.table);
         for (slot, claim) in self.table.claims.iter_mut().zip(&carried.claims) {
             *slot = *claim;
             self.epoch = self.epoch.max(claim.epoch);
         }
+        self.check_at = self.next_check(rules);
     }
 
-    /// What is handed over of it, if it was heard.
-    pub(crate) fn carry(&self) -> Option<CarriedPeer> {
-        self.heard.then(|| CarriedPeer {
+    /// What is handed over of it; what was promised to it is added by who knows.
+    pub(crate) fn carry(&self) -> CarriedPeer {
+        CarriedPeer {
             node: self.id,
+            state: self.state,
+            life: self.life,
+            maintenance: self.maintenance,
+            score: self.score,
+            heard_until: Instant::ZERO,
             incarnation: self.incarnation,
             seq: self.seq,
             counts_at: self.counts_at,
@@ -38,7 +49,12 @@ impl Peer {
             number: self.number,
             table: self.table.known,
             claims: self.table.claims.to_vec(),
-        })
+        }
+    }
+
+    /// How many ping groups it reaches.
+    pub(crate) const fn score(&self) -> u8 {
+        self.score
     }
 
     /// Whether it votes for itself for `group`: asks or holds.
