@@ -153,7 +153,10 @@ fn link_line(settings: &Settings, link: &LinkSettings) -> String {
     let name = settings.link_name(link.id);
     let network = match &link.medium {
         Medium::Network(network) => network,
-        Medium::Serial(serial) => return format!("{name}, {}", serial_line(settings, serial)),
+        Medium::Serial(serial) => {
+            let every = show_duration(link.keepalive);
+            return format!("{name}, {}; a heartbeat every {every}", serial_line(settings, serial));
+        }
     };
     let to = match &network.cast {
         Cast::Unicast { addresses } => settings

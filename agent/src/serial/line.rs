@@ -83,9 +83,9 @@ impl Line {
         self.port().is_some() && self.output.is_ready()
     }
 
-    /// Whether everything that was to be sent is on the line.
-    pub(super) fn is_through(&self) -> bool {
-        self.port().is_none_or(|port| self.output.is_empty() && port.queued() == 0)
+    /// Whether everything that was to be sent has been by now.
+    pub(super) fn is_through(&self, now: Instant) -> bool {
+        self.port().is_none_or(|port| self.output.is_through(now) && port.queued() == 0)
     }
 
     /// When it wants to be looked at, unless something comes.

@@ -117,6 +117,11 @@ impl Output {
         self.written >= self.length && self.waiting.iter().all(|waiting| waiting.length == 0)
     }
 
+    /// Whether the line is through with all that there was, by its rate.
+    pub fn is_through(&self, now: Instant) -> bool {
+        self.is_empty() && self.free_at <= now
+    }
+
     /// Forgets everything: the line was lost. Returns how many frames that were.
     pub fn clear(&mut self) -> u64 {
         let begun = u64::from(self.written < self.length);
@@ -265,7 +270,7 @@ mod tests {
         assert!(wake > start.after(ALMOST_ONE_FRAME) && wake < start.after(Duration::from_millis(73)));
         assert_eq!(output.pump(&mut line, wake).unwrap().forwarded, 1);
         assert_eq!(marks(&line), [1, 2]);
-        assert!(output.is_empty());
+        assert!(output.is_empty() && !output.is_through(wake) && output.is_through(wake.after(ALMOST_ONE_FRAME * 2)));
         assert_eq!(output.wake(), Instant::NEVER);
     }
 

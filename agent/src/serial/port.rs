@@ -120,10 +120,12 @@ impl Port {
         self.0.bytes_to_write().map_or(0, |bytes| bytes as usize)
     }
 
-    /// Closes it. What is not sent yet is dropped: the kernel would wait for half a minute for a line that is stuck.
+    /// Closes it. What a line that is stuck still has is dropped: the kernel would wait half a minute for it.
     pub fn close(self) {
-        // A device that is gone has nothing to drop.
-        let _ = self.0.clear(ClearBuffer::Output);
+        if self.queued() > 0 {
+            // A device that is gone has nothing to drop.
+            let _ = self.0.clear(ClearBuffer::Output);
+        }
     }
 }
 

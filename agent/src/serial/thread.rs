@@ -158,10 +158,12 @@ impl Serial {
 
     /// The last heartbeats say that this node goes, so they have some time to get out.
     fn take_leave(mut self) {
-        let until = clock::now().after(FAREWELL);
-        while clock::now() < until && !self.lines.iter().all(Line::is_through) {
+        let mut now = clock::now();
+        let until = now.after(FAREWELL);
+        while now < until && !self.lines.iter().all(|line| line.is_through(now)) {
             self.wait(FAREWELL_LOOK);
             self.round();
+            now = clock::now();
         }
         self.lines.into_iter().for_each(Line::close);
     }
