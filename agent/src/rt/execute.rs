@@ -94,7 +94,7 @@ impl Rt {
         self.note(Note::Transition(transition));
     }
 
-    fn note(&mut self, note: Note) {
+    pub(super) fn note(&mut self, note: Note) {
         if self.parts.queues.notes.push(note).is_err() {
             self.parts.stats.dropped.fetch_add(1, Ordering::Relaxed);
         }
