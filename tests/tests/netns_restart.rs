@@ -154,7 +154,8 @@ fn restarts_of_another_node_and_of_the_witness_lose_nothing() -> Result<()> {
 
 #[test]
 fn restarts_of_either_of_two_nodes_lose_nothing() -> Result<()> {
-    let spec = Spec { deadtime: Duration::from_millis(600), initdead: Duration::from_secs(6), ..Spec::default() };
+    let spec =
+        Spec { deadtime: Duration::from_millis(600), initdead: Duration::from_secs(6), ..Spec::default() };
     scenario(spec, |cluster| {
         let holder = cluster.start()?;
         restart_often(cluster, holder, holder, 3)?;

@@ -10,13 +10,17 @@ use crate::settings::Settings;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// The cluster's name.
-    #[error("[cluster] name cannot change from \"{0}\" to \"{1}\" while the node runs: stop every node, then start them")]
+    #[error(
+        "[cluster] name cannot change from \"{0}\" to \"{1}\" while the node runs: stop every node, then start them"
+    )]
     Cluster(String, String),
     /// This node's name.
     #[error("this node cannot become \"{1}\" while it runs as \"{0}\": stop the agent, then start it")]
     Node(String, String),
     /// A node's place in the file is its id.
-    #[error("[[node]] {place} cannot change from \"{was}\" to \"{now}\": keep the order, and add nodes at the end")]
+    #[error(
+        "[[node]] {place} cannot change from \"{was}\" to \"{now}\": keep the order, and add nodes at the end"
+    )]
     Nodes {
         /// From 1.
         place: usize,
@@ -42,7 +46,9 @@ pub enum Refused {
     #[error("[quorum] number cannot go from {0} to {1}: it goes up by one at a time, with its `change`")]
     Number(u16, u16),
     /// `policy` and `tie_break`.
-    #[error("[quorum] policy cannot change from \"{0}\" to \"{1}\" while nodes run: stop every node, then start them")]
+    #[error(
+        "[quorum] policy cannot change from \"{0}\" to \"{1}\" while nodes run: stop every node, then start them"
+    )]
     Policy(String, String),
     /// Every node must have the same.
     #[error(
@@ -51,7 +57,9 @@ pub enum Refused {
     )]
     Initdead(u64, u64),
     /// A link's place in the file is its id.
-    #[error("link {0} is not at the end of the file: links before others can be changed in place, not removed")]
+    #[error(
+        "link {0} is not at the end of the file: links before others can be changed in place, not removed"
+    )]
     LinkRemoved(String),
     /// No link would be as it was.
     #[error(
@@ -60,7 +68,9 @@ pub enum Refused {
     )]
     Links,
     /// A group's place in the file is its id.
-    #[error("[[group]] {place} cannot change from \"{was}\" to \"{now}\": keep the order, and add groups at the end")]
+    #[error(
+        "[[group]] {place} cannot change from \"{was}\" to \"{now}\": keep the order, and add groups at the end"
+    )]
     Groups {
         /// From 1.
         place: usize,
@@ -76,7 +86,9 @@ pub enum Refused {
     )]
     GroupRemoved(String),
     /// An address of a served group.
-    #[error("{address} of group \"{group}\" is served here: `xbeat standby {group}` first, then remove or change it")]
+    #[error(
+        "{address} of group \"{group}\" is served here: `xbeat standby {group}` first, then remove or change it"
+    )]
     Address {
         /// Its group.
         group: String,
@@ -84,7 +96,9 @@ pub enum Refused {
         address: String,
     },
     /// This node must give it away first.
-    #[error("group \"{0}\" is served here, and this node is no longer in its `prefer`: `xbeat standby {0}` first")]
+    #[error(
+        "group \"{0}\" is served here, and this node is no longer in its `prefer`: `xbeat standby {0}` first"
+    )]
     Owner(String),
     /// A key of `[runtime]` or `[watchdog]`.
     #[error("`{key}` cannot change from {was} to {now} while the node runs: stop the agent, then start it")]

@@ -10,8 +10,8 @@ mod file;
 pub mod shape;
 
 use agent_common::GroupId;
-use agent_core::config::{Carried, Start};
 use agent_core::Instant;
+use agent_core::config::{Carried, Start};
 use serde::{Deserialize, Serialize};
 
 use crate::settings::{AddressSettings, Settings};
@@ -43,7 +43,13 @@ pub struct Handover {
 
 impl Handover {
     /// What `settings` and the core's state come to.
-    pub fn new(settings: &Settings, layout: Option<u64>, restarts: u64, now: Instant, state: Carried) -> Self {
+    pub fn new(
+        settings: &Settings,
+        layout: Option<u64>,
+        restarts: u64,
+        now: Instant,
+        state: Carried,
+    ) -> Self {
         let (boot, shape) = (boot_id(), Shape::of(settings));
         Self { format: FORMAT, boot, layout, shape, paused_at: now, restarts, state }
     }
@@ -51,14 +57,16 @@ impl Handover {
     /// What of the addresses is to stay on its interface at `now`, and what is configured no more.
     pub fn stays(&self, settings: &Settings, now: Instant) -> Stays {
         let mut stays = Stays::default();
-        let promised = self.state.sent.iter().map(|sent| {
-            sent.at.after(std::time::Duration::from_micros(u64::from(sent.deadtime_us)))
-        });
+        let promised = self
+            .state
+            .sent
+            .iter()
+            .map(|sent| sent.at.after(std::time::Duration::from_micros(u64::from(sent.deadtime_us))));
         // Past the last heartbeat's deadtime others may serve already.
         let is_over = promised.max().is_none_or(|until| until <= now);
         let groups = GroupId::all().zip(&self.state.groups).zip(&self.shape.groups);
         for ((group, state), shape) in groups {
-            let is_mine = state.vote.held() && Some(state.vote.candidate) == Some(settings.me.raw());
+            let is_mine = state.vote.held() && state.vote.candidate == settings.me.raw();
             if is_mine && !is_over {
                 stays.groups |= 1 << group.raw();
             }
@@ -106,17 +114,9 @@ pub struct OtherTerms {
     other: String,
 }
 
-/// How a life of the agent begins, at `now`. Where nothing received heartbeats in the pause, no peer was silent in it.
-pub fn start(handover: Option<&Handover>, now: Instant) -> Start {
-    let Some(handover) = handover else { return Start::Fresh };
-    let mut state = handover.state.clone();
-    if handover.layout.is_none() {
-        let pause = now.since(handover.paused_at);
-        for at in state.peers.iter_mut().filter_map(|peer| peer.counts_at.as_mut()) {
-            *at = at.after(pause);
-        }
-    }
-    Start::Carried(Box::new(state))
+/// How a life of the agent begins.
+pub fn start(handover: Option<&Handover>) -> Start {
+    handover.map_or(Start::Fresh, |handover| Start::Carried(Box::new(handover.state.clone())))
 }
 
 #[cfg(test)]

@@ -93,7 +93,10 @@ impl Shape {
             links: settings
                 .links
                 .iter()
-                .map(|link| LinkShape { name: settings.link_name(link.id), path: path(&link.medium, settings) })
+                .map(|link| LinkShape {
+                    name: settings.link_name(link.id),
+                    path: path(&link.medium, settings),
+                })
                 .collect(),
             groups: settings
                 .groups

@@ -52,7 +52,9 @@ fn wait_for_next(socket: &Path, started_ns: u64, failures: u64) -> Result<Proces
     loop {
         let found = look(socket);
         match found {
-            Ok(process) if process.started_ns != started_ns || process.failures > failures => return Ok(process),
+            Ok(process) if process.started_ns != started_ns || process.failures > failures => {
+                return Ok(process);
+            }
             Ok(_) | Err(_) if clock::now() < until => {}
             Ok(_) => return Err(ClientError::NotReplaced(COMING.as_secs())),
             Err(error) => return Err(error),

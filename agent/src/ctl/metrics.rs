@@ -17,6 +17,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use super::label;
+use super::process::Process;
 use super::status::{GateDrops, Sources};
 use crate::settings::{LinkSettings, ReceiveMode};
 use crate::stats::{BUCKETS_US, Histogram};
@@ -244,6 +245,21 @@ fn agent(from: &Sources<'_>, out: &mut Vec<Family>) {
         "maintenance",
         "1 when decisions are suspended",
         vec![(Vec::new(), flag(from.snapshot.maintenance))],
+    );
+    gauge(
+        "restart_pause_seconds",
+        "Between the last heartbeat of the process before and the first of this one, 0 without one before",
+        vec![(Vec::new(), Process::of(from.process, stats).pause_us.unwrap_or(0) as f64 / 1e6)],
+    );
+    gauge(
+        "restarts",
+        "How often a process has gone on with the state of the one before since the last start without",
+        vec![(Vec::new(), from.process.restarts as f64)],
+    );
+    gauge(
+        "restarts_given_up",
+        "Restarts that were given up after the pause had begun; the process went on",
+        vec![(Vec::new(), from.process.failures as f64)],
     );
     let joined = from.settings.known_nodes().filter(|(_, node)| node.joined).count();
     gauge(

@@ -9,8 +9,8 @@ use tracing::{info, warn};
 use super::threads::Left;
 use super::{Beginning, RunError, live, replace};
 use crate::bridge::{Begun, Keyring, Process, Purpose};
-use crate::config::{self, ConfigErrors, Warning};
 use crate::carry::{self, Handover, NotTaken, Stays};
+use crate::config::{self, ConfigErrors, Warning};
 use crate::gate::keeper::Keeper;
 use crate::gate::pins;
 use crate::rt::{clock, sched};
@@ -130,11 +130,13 @@ fn begin(
             (incarnation, Stays::default())
         }
     };
-    let start = carry::start(handover, now);
+    let start = carry::start(handover);
     Ok(Beginning { keyring, keeper, incarnation, start, stays, process: process.clone() })
 }
 
 fn stopped(settings: &Settings) {
     let initdead = settings.timing.initdead.as_millis();
-    info!("stopped in maintenance: what was served here stays served until an agent is back, for {initdead} ms at most");
+    info!(
+        "stopped in maintenance: what was served here stays served until an agent is back, for {initdead} ms at most"
+    );
 }

@@ -17,8 +17,8 @@ use agent_core::{Answer, GroupState, Refusal};
 use tokio::process::Command as Program;
 use tokio::sync::oneshot;
 
-use super::Hub;
 use super::super::event::{Weight, What};
+use super::Hub;
 use crate::bridge::{Command, Process, Purpose};
 use crate::carry::{self, Shape, changes};
 use crate::config::Look;
@@ -100,7 +100,8 @@ pub(in crate::ctl) fn read(
     process: &Process,
     serves: impl Fn(usize) -> bool,
 ) -> Result<Reading, String> {
-    let (new, _) = process.invocation.settings().map_err(|errors| errors.render(Look::Plain).trim_end().to_owned())?;
+    let (new, _) =
+        process.invocation.settings().map_err(|errors| errors.render(Look::Plain).trim_end().to_owned())?;
     let refused = changes::refused(&Shape::of(settings), &Shape::of(&new), serves);
     if !refused.is_empty() {
         return Err(refused.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
@@ -116,7 +117,10 @@ pub(in crate::ctl) fn read(
 ///
 /// # Errors
 /// It cannot, for what it says.
-pub(in crate::ctl) async fn judge(settings: Arc<Settings>, invocation: Arc<Invocation>) -> Result<(), String> {
+pub(in crate::ctl) async fn judge(
+    settings: Arc<Settings>,
+    invocation: Arc<Invocation>,
+) -> Result<(), String> {
     let program = run::program(&invocation);
     let layout = pins::complete(&settings.runtime.bpffs);
     let mut command = Program::new(&program);
@@ -125,7 +129,9 @@ pub(in crate::ctl) async fn judge(settings: Arc<Settings>, invocation: Arc<Invoc
     let shown = program.display();
     let output = match tokio::time::timeout(JUDGING, command.output()).await {
         Ok(output) => output.map_err(|error| format!("{shown} cannot be run: {error}"))?,
-        Err(_) => return Err(format!("{shown} has not judged the configuration within {} s", JUDGING.as_secs())),
+        Err(_) => {
+            return Err(format!("{shown} has not judged the configuration within {} s", JUDGING.as_secs()));
+        }
     };
     if output.status.success() {
         return Ok(());
@@ -232,7 +238,8 @@ impl Hub {
     /// goes on being served. Whether that is being tried now.
     pub(in crate::ctl) fn stop_in_maintenance(&mut self) -> bool {
         let in_maintenance = self.side.snapshots.read().maintenance;
-        let is_kept = self.side.gate == GateKind::Kernel && pins::complete(&self.settings.runtime.bpffs).is_some();
+        let is_kept =
+            self.side.gate == GateKind::Kernel && pins::complete(&self.settings.runtime.bpffs).is_some();
         if !in_maintenance || !is_kept || self.under_way.is_some() {
             return false;
         }
