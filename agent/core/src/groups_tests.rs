@@ -42,7 +42,7 @@ impl Lab {
             groups: Groups::new(&config, NOW),
             table: Outgoing::new(&config),
             out: Actions::new(&config),
-            view: View::of(id(0), &[], &leases, NOW),
+            view: View::of(id(0), 0, &[], &leases, NOW),
             leases,
         }
     }

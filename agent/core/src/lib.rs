@@ -45,6 +45,7 @@ mod pacer;
 mod peer;
 mod queue;
 mod resource;
+mod round_trip;
 mod rules;
 mod timers;
 

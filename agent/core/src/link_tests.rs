@@ -2,13 +2,13 @@
 
 use core::time::Duration;
 
-use super::{Link, LinkRules, REVIVE_FRAMES, Sign, next};
+use super::{Link, Pace, REVIVE_FRAMES, Sign, next};
 use crate::event::LinkReading;
 use crate::snapshot::LinkState::{self, Dead, Late, Unknown, Up};
 use crate::time::Instant;
 
 const FEW: u64 = REVIVE_FRAMES - 1;
-const RULES: LinkRules = LinkRules { warntime: ms(25), stretch: 1, interval: None };
+const PACE: Pace = Pace { warntime: ms(25), deadtime: ms(50), interval: None };
 
 const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -21,22 +21,21 @@ const fn at(ms: u64) -> Instant {
 #[test]
 fn every_state_and_sign_has_its_successor() {
     let fresh = |revived| Sign::Fresh { revived };
-    let overdue = |revived| Sign::Overdue { revived };
     let table: [(LinkState, Sign, LinkState); 16] = [
         (Unknown, fresh(1), Up),
-        (Unknown, overdue(1), Late),
+        (Unknown, Sign::Overdue, Late),
         (Unknown, Sign::Expired, Dead),
         (Up, fresh(1), Up),
-        (Up, overdue(1), Late),
+        (Up, Sign::Overdue, Late),
         (Up, Sign::Expired, Dead),
-        (Late, fresh(1), Up),
-        (Late, overdue(1), Late),
+        (Late, fresh(FEW), Late),
+        (Late, fresh(REVIVE_FRAMES), Up),
+        (Late, Sign::Overdue, Late),
         (Late, Sign::Expired, Dead),
         (Dead, fresh(0), Dead),
         (Dead, fresh(FEW), Dead),
         (Dead, fresh(REVIVE_FRAMES), Up),
-        (Dead, overdue(FEW), Dead),
-        (Dead, overdue(REVIVE_FRAMES), Dead),
+        (Dead, Sign::Overdue, Dead),
         (Dead, Sign::Expired, Dead),
         (Up, fresh(0), Up),
     ];
@@ -52,47 +51,47 @@ fn frame(at: Instant, frames: u64) -> LinkReading {
 #[test]
 fn a_dead_link_needs_several_frames_to_be_up_again() {
     let mut link = Link::default();
-    assert_eq!(link.read(&frame(at(0), 1), at(1), ms(50), &RULES), (Unknown, Up));
-    assert_eq!(link.deadline(&RULES), Instant(at(25).0 + 1));
-    assert_eq!(link.read(&frame(at(0), 1), at(26), ms(50), &RULES), (Up, Late));
-    assert_eq!(link.deadline(&RULES), Instant(at(50).0 + 1));
-    assert_eq!(link.read(&frame(at(0), 1), at(50), ms(50), &RULES), (Late, Late));
-    assert_eq!(link.read(&frame(at(0), 1), Instant(at(50).0 + 1), ms(50), &RULES), (Late, Dead));
-    assert_eq!(link.deadline(&RULES), Instant::NEVER);
-    assert_eq!(link.read(&frame(at(60), 2), at(60), ms(50), &RULES), (Dead, Dead));
-    assert_eq!(link.read(&frame(at(70), 3), at(70), ms(50), &RULES), (Dead, Dead));
-    assert_eq!(link.read(&frame(at(80), 4), at(80), ms(50), &RULES), (Dead, Up));
+    assert_eq!(link.read(&frame(at(0), 1), at(1), PACE), (Unknown, Up));
+    assert_eq!(link.deadline(), Instant(at(25).0 + 1));
+    assert_eq!(link.read(&frame(at(0), 1), at(26), PACE), (Up, Late));
+    assert_eq!(link.deadline(), Instant(at(50).0 + 1));
+    assert_eq!(link.read(&frame(at(0), 1), at(50), PACE), (Late, Late));
+    assert_eq!(link.read(&frame(at(0), 1), Instant(at(50).0 + 1), PACE), (Late, Dead));
+    assert_eq!(link.deadline(), Instant::NEVER);
+    assert_eq!(link.read(&frame(at(60), 2), at(60), PACE), (Dead, Dead));
+    assert_eq!(link.read(&frame(at(70), 3), at(70), PACE), (Dead, Dead));
+    assert_eq!(link.read(&frame(at(80), 4), at(80), PACE), (Dead, Up));
 }
 
 #[test]
 fn frames_far_apart_do_not_revive_a_link() {
     let mut link = Link::default();
-    link.read(&frame(at(0), 1), at(1), ms(50), &RULES);
-    link.read(&frame(at(0), 1), at(100), ms(50), &RULES);
+    link.read(&frame(at(0), 1), at(1), PACE);
+    link.read(&frame(at(0), 1), at(100), PACE);
     for step in 1..10 {
         let seen = at(1000 * step);
-        link.read(&frame(seen, 1 + step), seen, ms(50), &RULES);
-        let (_, state) = link.read(&frame(seen, 1 + step), seen.after(ms(900)), ms(50), &RULES);
+        link.read(&frame(seen, 1 + step), seen, PACE);
+        let (_, state) = link.read(&frame(seen, 1 + step), seen.after(ms(900)), PACE);
         assert_eq!(state, Dead);
     }
 }
 
 #[test]
 fn a_slow_link_is_judged_by_its_own_pace() {
-    let slow = LinkRules { warntime: ms(25 * 100), stretch: 100, interval: Some(ms(1000)) };
+    let slow = Pace { warntime: ms(25 * 100), deadtime: ms(50 * 100), interval: Some(ms(1000)) };
     let mut link = Link::default();
-    link.read(&frame(at(0), 1), at(1), ms(50), &slow);
-    assert_eq!(link.read(&frame(at(0), 1), at(2400), ms(50), &slow), (Up, Up));
-    assert_eq!(link.read(&frame(at(0), 1), at(4900), ms(50), &slow), (Up, Late));
-    assert_eq!(link.read(&frame(at(0), 1), at(5001), ms(50), &slow), (Late, Dead));
+    link.read(&frame(at(0), 1), at(1), slow);
+    assert_eq!(link.read(&frame(at(0), 1), at(2400), slow), (Up, Up));
+    assert_eq!(link.read(&frame(at(0), 1), at(4900), slow), (Up, Late));
+    assert_eq!(link.read(&frame(at(0), 1), at(5001), slow), (Late, Dead));
 }
 
 #[test]
 fn a_restart_keeps_the_verdict_and_counts_anew() {
     let mut link = Link::default();
-    link.read(&frame(at(0), 1000), at(1), ms(50), &RULES);
-    link.read(&frame(at(0), 1000), at(60), ms(50), &RULES);
+    link.read(&frame(at(0), 1000), at(1), PACE);
+    link.read(&frame(at(0), 1000), at(60), PACE);
     link.restart();
-    assert_eq!(link.read(&frame(at(70), 2), at(70), ms(50), &RULES), (Dead, Dead));
-    assert_eq!(link.read(&frame(at(80), 3), at(80), ms(50), &RULES), (Dead, Up));
+    assert_eq!(link.read(&frame(at(70), 2), at(70), PACE), (Dead, Dead));
+    assert_eq!(link.read(&frame(at(80), 3), at(80), PACE), (Dead, Up));
 }

@@ -1,5 +1,6 @@
 //! Who is here: the peers' states as sets, and whether this node is with enough of them to decide.
 
+use agent_common::ids::MAX_NODES;
 use agent_common::{NodeId, NodeSet};
 
 use crate::lease::Leases;
@@ -32,16 +33,20 @@ pub(crate) struct View {
     pub(crate) eligible: NodeSet,
     /// Alive, with a table that is not known.
     pub(crate) unread: NodeSet,
+    /// By node id: how many ping groups each reaches, this node included.
+    scores: [u8; MAX_NODES],
     /// What the policy says.
     pub(crate) standing: Standing,
 }
 
 impl View {
     /// The view of node `me`.
-    pub(crate) fn of(me: NodeId, peers: &[Peer], leases: &Leases, now: Instant) -> Self {
+    pub(crate) fn of(me: NodeId, score: u8, peers: &[Peer], leases: &Leases, now: Instant) -> Self {
         let mut view = Self::default();
         view.alive.insert(me);
+        view.set_score(me, score);
         for peer in peers {
+            view.set_score(peer.id(), peer.score());
             match peer.state() {
                 PeerState::Unknown if leases.voters().is_joined(peer.id()) => {}
                 PeerState::Unknown => view.unknown.insert(peer.id()),
@@ -58,6 +63,17 @@ impl View {
         }
         view.standing = standing(view.alive, peers, leases, now);
         view
+    }
+
+    /// How many ping groups `node` reaches, as it last said.
+    pub(crate) fn score(&self, node: NodeId) -> u8 {
+        self.scores.get(node.index()).copied().unwrap_or(0)
+    }
+
+    fn set_score(&mut self, node: NodeId, score: u8) {
+        if let Some(slot) = self.scores.get_mut(node.index()) {
+            *slot = score;
+        }
     }
 }
 

@@ -45,7 +45,7 @@ pub struct Node {
     view: View,
     pub(crate) view_is_old: bool,
     /// How many ping groups this node reaches.
-    score: u8,
+    pub(crate) score: u8,
     pub(crate) groups: Groups,
     pub(crate) leases: Leases,
     pub(crate) commands: Commands,
@@ -120,11 +120,9 @@ impl Node {
         match event {
             Event::Reading(reading) => self.read(reading, now),
             Event::SendFailed { link } => self.send_failed(link),
-            Event::Carrier { link: _, up } => {
-                if up {
-                    self.pacer.tell();
-                }
-            }
+            // Without its carrier a link carries nothing, and what is not heard is judged by its stamps alone.
+            Event::Carrier { link: _, up: false } => {}
+            Event::Carrier { link, up: true } => self.pacer.came_up(link, now),
             Event::Acquired { resource, attempt, result } => {
                 self.groups.answer(resource, Effect::Acquire, attempt, result, now, &mut self.actions);
             }
@@ -141,7 +139,7 @@ impl Node {
                 self.leases.slewed(ppm, now);
                 self.groups.mark_all();
             }
-            Event::Reach { score: _ } => {}
+            Event::Reach { score } => self.reach(score),
             Event::Fenced { peer: _, done } => self.tie_break(|two_node| two_node.fenced(done, now)),
             Event::Ping { reached } => self.tie_break(|two_node| two_node.pinged(reached)),
         }
@@ -227,7 +225,7 @@ impl Node {
         if self.view_is_old {
             self.view_is_old = false;
             let had = self.view.standing == Standing::With;
-            self.view = View::of(self.rules.me, &self.peers, &self.leases, now);
+            self.view = View::of(self.rules.me, self.score, &self.peers, &self.leases, now);
             let have = self.view.standing == Standing::With;
             if had != have {
                 self.actions.tell(now, Change::Quorum { have });

@@ -10,6 +10,9 @@ use crate::life;
 use crate::node::Node;
 use crate::time::Instant;
 
+/// The highest score that a heartbeat can say.
+const SCORE_MAX: u8 = 15;
+
 impl Node {
     /// Carries out, or begins to, what the operator wants.
     pub(crate) fn obey(&mut self, ticket: u32, what: Operator, now: Instant) {
@@ -93,6 +96,16 @@ impl Node {
     /// Announces another deadtime, at once.
     pub(crate) fn announce(&mut self, deadtime: core::time::Duration, now: Instant) {
         if self.leases.announce(deadtime, now) {
+            self.pacer.tell();
+        }
+    }
+
+    /// This node reaches so many ping groups.
+    pub(crate) fn reach(&mut self, score: u8) {
+        let score = score.min(SCORE_MAX);
+        if self.score != score {
+            self.score = score;
+            self.view_is_old = true;
             self.pacer.tell();
         }
     }

@@ -2,7 +2,7 @@
 
 use agent_common::{Ack, Claim, GroupId, NodeId, NodeState};
 
-use super::{Outgoing, TABLE_EVERY, Words};
+use super::{Carriers, Outgoing, TABLE_EVERY, Words};
 use crate::event::Reading;
 use crate::membership::View;
 use crate::peer::Peer;
@@ -12,6 +12,7 @@ use crate::test_config;
 use crate::time::Instant;
 
 const NOW: Instant = Instant(1_000_000_000);
+const ALL: Carriers = Carriers { all: 1, slow: 0 };
 
 fn id(raw: u8) -> NodeId {
     NodeId::new(raw).unwrap()
@@ -23,6 +24,7 @@ fn words() -> Words {
         maintenance: false,
         vote_number: 3,
         deadtime: core::time::Duration::from_millis(50),
+        score: 2,
     }
 }
 
@@ -52,7 +54,7 @@ fn each_heartbeat_has_the_next_number_and_the_acknowledgements() {
     let view = View::default();
     for seq in 1..10 {
         let now = Instant(NOW.0 + seq);
-        outgoing.build(words(), &view, &[peer(1)], now);
+        outgoing.build(words(), &view, &[peer(1)], ALL, now);
         let beat = outgoing.beat();
         assert_eq!((beat.seq, beat.sent_ns, beat.state), (seq, now.0, NodeState::Up));
         assert_eq!((beat.vote_number, beat.deadtime_us, beat.flags), (3, 50_000, 0));
@@ -70,12 +72,12 @@ fn the_table_goes_along_until_it_is_known() {
     assert!(!outgoing.claim(group, claim), "the same row is no change");
     let version = outgoing.beat().votes_version;
     assert_eq!(version, 2);
-    outgoing.build(words(), &View::default(), &[peer(version)], NOW);
+    outgoing.build(words(), &View::default(), &[peer(version)], ALL, NOW);
     assert!(outgoing.beat().has_claims, "the first carries it in any case");
-    outgoing.build(words(), &View::default(), &[peer(version - 1)], NOW);
+    outgoing.build(words(), &View::default(), &[peer(version - 1)], ALL, NOW);
     assert!(outgoing.beat().has_claims);
     assert_eq!(outgoing.beat().claim_of(group), Some(&claim));
-    outgoing.build(words(), &View::default(), &[peer(version)], NOW);
+    outgoing.build(words(), &View::default(), &[peer(version)], ALL, NOW);
     assert!(!outgoing.beat().has_claims);
 }
 
@@ -84,9 +86,9 @@ fn who_is_not_heard_is_sent_the_table_now_and_then() {
     let mut outgoing = Outgoing::new(&test_config(2));
     let unheard = Peer::new(id(1), &Rules::new(&test_config(2), NOW));
     let mut sent = 0;
-    outgoing.build(words(), &View::default(), &[], NOW);
+    outgoing.build(words(), &View::default(), &[], ALL, NOW);
     for _ in 0..10 * TABLE_EVERY {
-        outgoing.build(words(), &View::default(), core::slice::from_ref(&unheard), NOW);
+        outgoing.build(words(), &View::default(), core::slice::from_ref(&unheard), ALL, NOW);
         sent += u32::from(outgoing.beat().has_claims);
     }
     assert_eq!(sent, 10);

@@ -4,6 +4,8 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use agent_common::LinkId;
+
 use crate::config::Config;
 use crate::time::Instant;
 
@@ -63,6 +65,19 @@ impl Pacer {
     /// All links.
     pub(crate) fn all(&self) -> u8 {
         mask(&self.links, |_| true)
+    }
+
+    /// Links that carry every heartbeat.
+    pub(crate) const fn fast(&self) -> u8 {
+        self.fast
+    }
+
+    /// A link has its carrier back: it is sent on at once.
+    pub(crate) fn came_up(&mut self, link: LinkId, now: Instant) {
+        if let Some(link) = self.links.get_mut(link.index()) {
+            link.next = link.next.min(now);
+        }
+        self.tell();
     }
 
     /// When something is due.

@@ -232,6 +232,9 @@ impl Peer {
             }
         }
         self.read_links(reading, rules, now, out);
+        if news.counted {
+            self.hear_echo(&reading.beat, rules);
+        }
         self.check_at = self.next_check(rules);
         news
     }

@@ -6,9 +6,17 @@ use agent_common::NodeId;
 use agent_common::ids::MAX_LINKS;
 
 use crate::config::{Config, Start};
-use crate::link::LinkRules;
 use crate::mutation::Mutated;
 use crate::time::Instant;
+
+/// What the configuration says of one link.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LinkRules {
+    /// Its interval, microseconds; a peer may announce another.
+    pub(crate) keepalive_us: u32,
+    /// Whether it is slower than the node.
+    pub(crate) is_slow: bool,
+}
 
 /// The local rules by which peers are judged.
 #[derive(Clone, Debug)]
@@ -17,6 +25,8 @@ pub(crate) struct Rules {
     pub(crate) me: NodeId,
     /// Its incarnation.
     pub(crate) incarnation: u64,
+    /// The node's interval, microseconds.
+    pub(crate) keepalive_us: u32,
     /// Silent for longer is late.
     pub(crate) warntime: Duration,
     /// The bound of announced deadtimes.
@@ -37,19 +47,17 @@ impl Rules {
     /// The rules of `config` for a node that starts at `now`.
     pub(crate) fn new(config: &Config, now: Instant) -> Self {
         let timing = &config.timing;
-        let plain = LinkRules { warntime: timing.warntime, stretch: 1, interval: None };
-        let mut link = [plain; MAX_LINKS];
+        let keepalive_us = micros(timing.keepalive);
+        let mut link = [LinkRules { keepalive_us, is_slow: false }; MAX_LINKS];
         for (rules, link) in link.iter_mut().zip(&config.links) {
             if link.keepalive > timing.keepalive {
-                let ratio = link.keepalive.as_nanos().div_ceil(timing.keepalive.as_nanos().max(1));
-                let stretch = u32::try_from(ratio).unwrap_or(u32::MAX);
-                let warntime = timing.warntime.saturating_mul(stretch);
-                *rules = LinkRules { warntime, stretch, interval: Some(link.keepalive) };
+                *rules = LinkRules { keepalive_us: micros(link.keepalive), is_slow: true };
             }
         }
         Self {
             me: config.me,
             incarnation: config.incarnation,
+            keepalive_us,
             warntime: timing.warntime,
             initdead: timing.initdead,
             started_at: match &config.start {
@@ -62,4 +70,9 @@ impl Rules {
             link,
         }
     }
+}
+
+/// At least 1.
+fn micros(span: Duration) -> u32 {
+    u32::try_from(span.as_micros()).unwrap_or(u32::MAX).max(1)
 }

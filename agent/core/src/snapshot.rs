@@ -78,6 +78,8 @@ pub enum Reason {
     Rival,
     /// A more preferred node has asked for it back.
     Failback,
+    /// A node that reaches more ping groups has asked for it.
+    Connectivity,
     /// This node asks the holder to hand it over.
     Asking,
     /// This node is not in `prefer`.
@@ -111,6 +113,8 @@ pub enum LeaseReason {
     Expired,
     /// Handed over to a node that wants it.
     Handover,
+    /// Handed over to a node that reaches more ping groups.
+    Connectivity,
     /// The operator put it on standby here.
     Standby,
     /// This node leaves.
@@ -134,6 +138,7 @@ impl LeaseReason {
             Self::Resumed => "resumed from the state that was handed over",
             Self::Expired => "a majority has not acknowledged in time",
             Self::Handover => "handed over to the node that wants it",
+            Self::Connectivity => "handed over to a node that reaches more ping groups",
             Self::Standby => "the operator put it on standby here",
             Self::Leaving => "this node leaves",
             Self::Failed => "an address could not be brought up here",

@@ -64,6 +64,7 @@ pub const fn reason(reason: Reason) -> &'static str {
         Reason::Failed => "it failed here",
         Reason::Rival => "another node holds it at a higher epoch",
         Reason::Failback => "a more preferred node takes it back",
+        Reason::Connectivity => "a node that reaches more ping groups takes it",
         Reason::Asking => "asking the holder to hand it over",
         Reason::NotAnOwner => "this node is not in `prefer`",
         Reason::HeldOff => "promises from before the start may still bind this node",

@@ -11,6 +11,7 @@ use agent_common::{Claim, NodeId, NodeSet};
 use crate::group::{Group, Phase as GroupPhase};
 use crate::groups::Scene;
 use crate::life::Life;
+use crate::membership::View;
 use crate::mutation::Mutation;
 use crate::snapshot::{PeerState, Reason};
 use crate::time::Instant;
@@ -143,7 +144,7 @@ impl Patience {
             return Err(blocked);
         }
         let since = *self.since.get_or_insert(now);
-        let rank = rank(group, facts, wish, scene.me);
+        let rank = rank(group, facts, wish, scene.me, scene.view);
         let at = since.after(scene.leases.keepalive().saturating_mul(2 * rank)).max(self.backoff_until);
         if now < at {
             let reason = if rank > 0 { Reason::OtherPreferred } else { Reason::Waiting };
@@ -167,7 +168,8 @@ impl Patience {
         self.random ^= self.random << 17;
         let spread = 2 * u64::try_from(group.prefer.len()).unwrap_or(1).max(1);
         let random = u32::try_from(self.random % spread).unwrap_or(0);
-        let keepalives = rank(group, facts, wish, scene.me).saturating_add(random).saturating_add(1);
+        let keepalives =
+            rank(group, facts, wish, scene.me, scene.view).saturating_add(random).saturating_add(1);
         self.backoff_until = now.after(scene.leases.keepalive().saturating_mul(keepalives));
         self.tries = self.tries.saturating_add(1);
         self.since = None;
@@ -249,11 +251,13 @@ fn voters_count(scene: &Scene<'_>) -> bool {
     voters.is_majority(counting)
 }
 
-/// How many come before this node: those that want the group, then those before it in `prefer`. Who is on standby comes last.
-fn rank(group: &Group, facts: &Facts, wish: Wish, me: NodeId) -> u32 {
+/// How many come before this node: those that want the group, then those that reach more, then those before it in `prefer`. Who
+/// is on standby comes last.
+fn rank(group: &Group, facts: &Facts, wish: Wish, me: NodeId, view: &View) -> u32 {
+    let mine = (wish.wants, view.score(me));
     let comes_first = |node: NodeId, is_before: bool| {
-        let wants = facts.wanting.contains(node);
-        wish.standby || (wants && !wish.wants) || (wants == wish.wants && is_before)
+        let theirs = (facts.wanting.contains(node), view.score(node));
+        wish.standby || theirs > mine || (theirs == mine && is_before)
     };
     let mut is_before = true;
     let mut rank = 0;

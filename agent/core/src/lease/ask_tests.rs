@@ -7,6 +7,7 @@ use agent_common::{GroupId, NodeId, NodeSet};
 use super::{Facts, Wish, rank};
 use crate::config::GroupConfig;
 use crate::group::Group;
+use crate::membership::View;
 
 fn id(raw: u8) -> NodeId {
     NodeId::new(raw).unwrap()
@@ -34,6 +35,6 @@ fn candidates_stand_in_the_order_of_wanting_then_prefer() {
     ];
     for (eligible, wants, wish, expected, why) in table {
         let facts = Facts { eligible: NodeSet(eligible), wanting: NodeSet(wants), ..Facts::default() };
-        assert_eq!(rank(&group, &facts, wish, id(0)), expected, "{why}");
+        assert_eq!(rank(&group, &facts, wish, id(0), &View::default()), expected, "{why}");
     }
 }

@@ -18,6 +18,7 @@
 //! | Clocks | [`slew`] |
 //! | Changing the votes | [`quorum`] |
 //! | Two nodes without a witness | [`two_node`] |
+//! | Who reaches more | [`reach`] |
 
 use core::time::Duration;
 
@@ -35,6 +36,7 @@ pub(crate) mod log;
 pub(crate) mod phase;
 pub(crate) mod promise;
 pub(crate) mod quorum;
+pub(crate) mod reach;
 pub(crate) mod slew;
 pub(crate) mod start;
 pub(crate) mod tenure;
@@ -61,6 +63,7 @@ pub(crate) struct Leases {
     announced_from: u64,
     /// It was announced by the process before, and is until that is borne.
     resumes: bool,
+    reach_dampening: Duration,
     gate: GateKind,
     policy: Policy,
     pub(crate) log: SentLog,
@@ -91,6 +94,7 @@ impl Leases {
             announced: config.timing.deadtime,
             announced_from: 1,
             resumes: false,
+            reach_dampening: config.reach_dampening,
             gate: config.gate,
             policy: config.quorum.policy,
             log: SentLog::new(config.mutated),
@@ -135,6 +139,11 @@ impl Leases {
     /// The deadtime that the next heartbeat announces.
     pub(crate) const fn announced(&self) -> Duration {
         self.announced
+    }
+
+    /// How long a difference in what nodes reach lasts before a group moves for it.
+    pub(crate) const fn reach_dampening(&self) -> Duration {
+        self.reach_dampening
     }
 
     /// What shuts the addresses.
@@ -301,6 +310,11 @@ impl Leases {
     /// The other of two nodes: the peer that has the other vote.
     pub(crate) fn other_voter<'a>(&self, peers: &'a [Peer]) -> Option<&'a Peer> {
         peers.iter().find(|peer| self.voters.set().contains(peer.id()))
+    }
+
+    /// Two nodes: whether a lease that is over at `now` would go on if the ping group answered.
+    pub(crate) fn is_ping_lost(&self, now: Instant) -> bool {
+        self.two_node.as_ref().is_some_and(TwoNode::needs_ping) && self.log.newest_until() > now
     }
 
     /// How the other of two nodes stands.

@@ -24,6 +24,7 @@ use crate::time::Instant;
 use super::ask::{Facts, Patience, Wish};
 use super::epoch;
 use super::phase::{Input, Phase, next};
+use super::reach::Reach;
 use super::two_node::Other;
 use super::vote::Ballot;
 
@@ -64,6 +65,7 @@ pub(crate) struct Tenure {
     ballot: Ballot,
     patience: Patience,
     wants: bool,
+    reach: Reach,
     /// When it was last asked for after the holder had handed it over: if that was not won, the next is left in peace for a while.
     wished_at: Option<Instant>,
     /// The operator wants it here.
@@ -96,6 +98,7 @@ impl Tenure {
             ballot: Ballot::default(),
             patience: Patience::new(seed),
             wants: false,
+            reach: Reach::new(),
             wished_at: None,
             takeover: false,
             standby: false,
@@ -241,7 +244,7 @@ impl Tenure {
                     (Reason::LeaseLost, Some(before)) => Some(before),
                     (reason, _) => Some(reason),
                 };
-                self.wake = blocked.until;
+                self.wake = blocked.until.min(self.reach.wake());
             }
         }
         if self.phase == Phase::Asking {
@@ -265,7 +268,8 @@ impl Tenure {
     /// Asking, holding or lost: counts the votes, and moves on.
     fn claiming(&mut self, group: &Group, facts: &Facts, scene: &Scene<'_>, now: Instant, out: &mut Actions) {
         self.count_votes(scene);
-        if let Some(reason) = self.must_end(group, facts, scene) {
+        self.reach.watch(facts, scene, now);
+        if let Some(reason) = self.must_end(group, facts, scene, now) {
             self.close(reason, now, out);
             return;
         }
@@ -311,7 +315,8 @@ impl Tenure {
         self.enter(Input::RanOut, now);
         self.reason = Some(Reason::LeaseLost);
         self.write_gate(GateBy::Kernel, now, out);
-        let reason = LeaseReason::Expired;
+        let is_ping_lost = scene.leases.is_ping_lost(now);
+        let reason = if is_ping_lost { LeaseReason::PingLost } else { LeaseReason::Expired };
         out.tell(now, Change::Lease { group: self.group, held: false, reason });
         match scene.leases.gate() {
             GateKind::Kernel => self.wake = self.since.after(scene.leases.deadtime()),

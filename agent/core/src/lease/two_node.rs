@@ -54,6 +54,11 @@ impl TwoNode {
         (self.fenced, self.reached) = (carried.fenced, carried.reached);
     }
 
+    /// Whether a ping group breaks the tie.
+    pub(crate) const fn needs_ping(&self) -> bool {
+        matches!(self.tie_break, TieBreak::Ping)
+    }
+
     /// A fence ended.
     pub(crate) fn fenced(&mut self, done: bool, now: Instant) {
         self.fenced |= done && self.fence_is_open;

@@ -304,17 +304,17 @@ fn what_was_known_of_the_peers_and_of_this_node_is_known_again() {
     let carried = lab.node.carry().unwrap();
     assert_eq!((carried.score, carried.slew.ppm), (2, 900));
     config.start = Start::Carried(Box::new(carried.clone()));
-    lab.now = 2_200;
-    lab.node = Node::new(&config, at(2_200));
+    lab.now = 2_160;
+    lab.node = Node::new(&config, at(2_160));
     let view = lab.view();
     let states: Vec<PeerState> = view.nodes.iter().map(|node| node.state).collect();
     assert_eq!(states, [PeerState::Up, PeerState::Up, PeerState::Up, PeerState::Dead]);
-    lab.round(2_200, &[]);
+    lab.round(2_160, &[]);
     assert_eq!(lab.node.outgoing().state, NodeState::Up, "not joining: everybody was heard out before");
     assert!(lab.view().maintenance, "the peer's word");
     assert_eq!(lab.view().groups[0].owner, Some(id(1)));
     lab.order(2, Operator::Pause);
-    lab.run(2_220, &[1, 2]);
+    lab.run(2_190, &[1, 2]);
     let again = lab.node.carry().unwrap();
     let brief = |carried: &Carried| -> Vec<(PeerState, NodeState, u8, u32)> {
         carried.peers.iter().map(|peer| (peer.state, peer.life, peer.score, peer.table)).collect()

@@ -4,7 +4,7 @@ use agent_common::LinkId;
 
 use crate::action::Action;
 use crate::life::{self, Life};
-use crate::outgoing::Words;
+use crate::outgoing::{Carriers, Words};
 use crate::time::Instant;
 
 use super::Node;
@@ -29,8 +29,11 @@ impl Node {
             maintenance: self.maintenance,
             vote_number: self.leases.voters().number(),
             deadtime: self.leases.announced(),
+            score: self.score,
         };
-        self.outgoing.build(words, &self.view, &self.peers, now);
+        let slow = due.links & !self.pacer.fast();
+        let carriers = Carriers { slow, all: due.links };
+        self.outgoing.build(words, &self.view, &self.peers, carriers, now);
         (self.sent_links, self.was_sent) = (links, true);
         self.actions.push(Action::Send { links });
         self.life = life::next(self.life, life::Input::Sent, now);

@@ -16,9 +16,8 @@ impl Peer {
             accepted: self.accepted,
             ..NodeView::default()
         };
-        for ((slot, link), rules) in view.links.iter_mut().zip(&self.links).zip(&rules.link).take(rules.links)
-        {
-            *slot = link.view(rules);
+        for (slot, link) in view.links.iter_mut().zip(&self.links).take(rules.links) {
+            *slot = link.view();
         }
         view
     }

@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use crate::link::Link;
 use crate::rules::Rules;
 use crate::snapshot::PeerState;
 use crate::time::Instant;
@@ -42,8 +43,8 @@ impl Peer {
     pub(super) fn next_check(&self, rules: &Rules) -> Instant {
         let own = self.dead_at(rules).min(self.late_at(rules));
         let grace = if self.grace_over { Instant::NEVER } else { self.grace_until };
-        let links = self.links.iter().zip(&rules.link).take(rules.links);
-        links.map(|(link, rules)| link.deadline(rules)).fold(own.min(grace), Instant::min)
+        let links = self.links.iter().take(rules.links);
+        links.map(Link::deadline).fold(own.min(grace), Instant::min)
     }
 }
 

@@ -18,9 +18,10 @@ use super::Tenure;
 const TAKEOVER_PAUSE: Duration = Duration::from_secs(1);
 
 impl Tenure {
-    /// *Planned moves*: the taker sets `want`; the holder closes the gate, then releases; the taker asks.
+    /// *Planned moves*: the taker sets `want`; the holder closes the gate, then releases; the taker asks. It wants the group for
+    /// the operator, to have it back, or because it reaches more.
     pub(super) fn wish(&mut self, group: &Group, facts: &Facts, scene: &Scene<'_>, now: Instant) {
-        let Some(holder) = facts.holder else { return };
+        let Some(holder) = facts.holder else { return self.reach.forget_holder() };
         let before = |node: NodeId| group.prefer.iter().position(|other| *other == node);
         let mine = before(scene.me);
         let moves_back = group.auto_failback && mine.is_some() && mine < before(holder.node);
@@ -32,12 +33,21 @@ impl Tenure {
             && scene.leases.is_heard(now)
             && scene.leases.voters().may_take_part()
             && now >= self.wished_at.map_or(Instant::ZERO, |at| at.after(pause));
-        let fails_back = moves_back && !self.standby && !group.failed_here();
-        self.wants = may && group.phase() == GroupPhase::Stopped && (self.takeover || fails_back);
+        let reaches_more = self.reach.compare(holder.node, group, facts, scene, now);
+        let dampening = scene.leases.reach_dampening();
+        let comes_back = moves_back && self.reach.may_fail_back(dampening, now);
+        let by_itself = (comes_back || reaches_more) && !self.standby && !group.failed_here();
+        self.wants = may && group.phase() == GroupPhase::Stopped && (self.takeover || by_itself);
     }
 
     /// Why the claim must end now. *Maintenance* suspends decisions, never leases.
-    pub(super) fn must_end(&self, group: &Group, facts: &Facts, scene: &Scene<'_>) -> Option<LeaseReason> {
+    pub(super) fn must_end(
+        &self,
+        group: &Group,
+        facts: &Facts,
+        scene: &Scene<'_>,
+        now: Instant,
+    ) -> Option<LeaseReason> {
         let is_higher = facts.holder.is_some_and(|holder| holder.epoch > self.epoch);
         let asks_disturb =
             scene.leases.mutated().is(Mutation::AskShutsHolderGate) && !facts.asking.is_empty();
@@ -63,7 +73,11 @@ impl Tenure {
         if self.standby && !facts.eligible.is_empty() {
             return Some(LeaseReason::Standby);
         }
-        (!facts.wanting.is_empty() && !self.takeover).then_some(LeaseReason::Handover)
+        if facts.wanting.is_empty() || self.takeover {
+            return None;
+        }
+        let is_outdone = self.reach.explains(facts, scene, now);
+        Some(if is_outdone { LeaseReason::Connectivity } else { LeaseReason::Handover })
     }
 
     /// *Planned moves*: gate first, always; no deadtime passes.
@@ -74,6 +88,7 @@ impl Tenure {
             LeaseReason::Leaving => Reason::Leaving,
             LeaseReason::Standby => Reason::Standby,
             LeaseReason::Handover => Reason::Failback,
+            LeaseReason::Connectivity => Reason::Connectivity,
             LeaseReason::Failed => Reason::Failed,
             LeaseReason::NotOurs => Reason::VotesChanging,
             LeaseReason::Rival
