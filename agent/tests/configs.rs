@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 
 use agent_common::maps::{COUNTERS, Direction};
 use agent_core::{Instant, Snapshot};
-use xbeat::bridge::{KernelView, Keyring};
+use xbeat::bridge::{KernelView, Keyring, Process};
 use xbeat::ctl::metrics;
 use xbeat::ctl::status::Sources;
 use xbeat::keys::{self, KeyError};
+use xbeat::run::Invocation;
 use xbeat::stats::Stats;
 
 fn directory() -> PathBuf {
@@ -87,6 +88,8 @@ fn families() -> Vec<String> {
     let (settings, _) = xbeat::config::parse(&name, &text, "alpha").unwrap();
     let (stats, modes, snapshot) = (Stats::default(), BTreeMap::new(), Snapshot::default());
     let now = Instant(1);
+    let config = PathBuf::from("xbeat.toml");
+    let process = Process::new(Invocation { config, socket: None, binary: "xbeat".into() }, now);
     let sources = Sources {
         settings: &settings,
         stats: &stats,
@@ -95,6 +98,7 @@ fn families() -> Vec<String> {
         interfaces: &[],
         gate: agent_core::config::GateKind::Kernel,
         snapshot: &snapshot,
+        process: &process,
         now,
     };
     let text = metrics::render(&sources);

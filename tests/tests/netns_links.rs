@@ -8,7 +8,6 @@ use agent_tests::lab::clock;
 use agent_tests::lab::cluster::{Cluster, scenario};
 use agent_tests::lab::config::{Cast, LinkSpec, Spec, Xdp};
 use agent_tests::lab::failover::{Kill, fail_over};
-use agent_tests::lab::foreign::ForeignXdp;
 use agent_tests::lab::network::Port;
 use anyhow::{Context as _, Result};
 
@@ -116,24 +115,5 @@ fn nothing_moves_while_one_of_two_links_carries() -> Result<()> {
         cluster.network().cut(Port { host: holder, bridge: 0 })?;
         events.wait(from_ns, &dead, LIMIT)?;
         cluster.wait_service_from(survivor, LIMIT)
-    })
-}
-
-#[test]
-fn another_xdp_program_is_left_alone_and_named() -> Result<()> {
-    scenario(Spec::default(), |cluster| {
-        let foreign = ForeignXdp::attach(cluster.host(1)?, "eth0", "someone_else")?;
-        cluster.start()?;
-        let status = cluster.agent(1)?.status()?;
-        assert_eq!(status["xdp"]["eth0"], "socket", "both modes are taken");
-        assert_eq!(cluster.agent(0)?.status()?["xdp"]["eth0"], "native");
-        let log = cluster.agent(1)?.log();
-        let names_it =
-            |line: &String| line.contains("someone_else") || line.contains(&format!("{}", foreign.id()));
-        assert!(log.iter().any(names_it), "the log does not name the program: {log:#?}");
-        assert!(
-            cluster.host(1)?.ip_output(&["link", "show", "eth0"])?.contains(&format!("id {}", foreign.id()))
-        );
-        Ok(())
     })
 }

@@ -310,13 +310,16 @@ impl Follower {
         let name = &device.name;
         let Some(programs) = programs.as_mut().filter(|_| carried.is_some_and(|carried| carried.outlives))
         else {
-            remarks.push(format!("{name}: nothing is served on it: it carries no program that outlives the agent"));
+            remarks.push(format!(
+                "{name}: nothing is served on it: it carries no program that outlives the agent"
+            ));
             return Guard::Missing;
         };
         match keeper.judge_leaving(&mut programs.ebpf, device) {
             Ok(()) => Guard::Kernel,
             Err(error) => {
-                remarks.push(format!("{name}: nothing is served on it: its gate cannot be put there: {error}"));
+                remarks
+                    .push(format!("{name}: nothing is served on it: its gate cannot be put there: {error}"));
                 Guard::Missing
             }
         }

@@ -71,15 +71,16 @@ fn concerns(mut rest: &[u8], ours: &impl Fn(u32, Option<&str>) -> bool) -> bool 
         // Messages of one datagram start at multiples of four (NLMSG_ALIGN).
         rest = rest.get((message.header.length as usize).next_multiple_of(4)..).unwrap_or(&[]);
         let NetlinkPayload::InnerMessage(message) = message.payload else { continue };
-        let concerned = if let RouteNetlinkMessage::NewLink(link) | RouteNetlinkMessage::DelLink(link) = message {
-            ours(link.header.index, name_of(&link))
-        } else if let RouteNetlinkMessage::NewAddress(address) | RouteNetlinkMessage::DelAddress(address) =
-            message
-        {
-            ours(address.header.index, None)
-        } else {
-            false
-        };
+        let concerned =
+            if let RouteNetlinkMessage::NewLink(link) | RouteNetlinkMessage::DelLink(link) = message {
+                ours(link.header.index, name_of(&link))
+            } else if let RouteNetlinkMessage::NewAddress(address)
+            | RouteNetlinkMessage::DelAddress(address) = message
+            {
+                ours(address.header.index, None)
+            } else {
+                false
+            };
         if concerned {
             return true;
         }

@@ -10,17 +10,17 @@ use tracing::{info, warn};
 
 use super::RunError;
 use crate::bridge::{KernelView, Keyring};
-use crate::gate::{Gates, guard};
 use crate::gate::keeper::Keeper;
+use crate::gate::{Gates, guard};
 use crate::io::counters::NoKernel;
 use crate::io::interface::{self, Interface};
 use crate::io::paths::{Arrival, Part, Paths};
 use crate::io::programs::Programs;
 use crate::io::receiver::Receiver;
 use crate::io::xdp::{self, Attached, Kernel, LoadError, cluster_config};
-use crate::serial;
 use crate::links::follower::Watched;
 use crate::links::{self, Guard, View};
+use crate::serial;
 use crate::settings::{ReceiveMode, Settings};
 
 /// Where the frames of each usable link arrive. A link that cannot be used now is named and left out.
@@ -43,7 +43,11 @@ fn arrivals(settings: &Settings) -> Result<Vec<Arrival>, RunError> {
         }
     }
     let has_lines = !serial::lines(settings).is_empty();
-    if arrivals.is_empty() && !settings.links.is_empty() && !has_lines { Err(RunError::NoLink) } else { Ok(arrivals) }
+    if arrivals.is_empty() && !settings.links.is_empty() && !has_lines {
+        Err(RunError::NoLink)
+    } else {
+        Ok(arrivals)
+    }
 }
 
 fn warn_if_absent(arrival: &Arrival, interface: Option<&Interface>, settings: &Settings) {

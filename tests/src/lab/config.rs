@@ -78,6 +78,8 @@ pub enum Xdp {
     Native,
     /// Generic.
     Generic,
+    /// A classifier.
+    Tcx,
     /// The socket path.
     Off,
 }
@@ -231,6 +233,7 @@ impl Spec {
             Xdp::Auto => "auto",
             Xdp::Native => "native",
             Xdp::Generic => "generic",
+            Xdp::Tcx => "tcx",
             Xdp::Off => "off",
         };
         let generation = match self.generation {

@@ -86,6 +86,50 @@ impl Network {
         self.set_port(port, true)
     }
 
+    /// Takes a host's interface out, as a card that is pulled or a driver that is reloaded: both ends are gone.
+    ///
+    /// # Errors
+    /// iproute2 failed.
+    pub fn unplug(&self, port: Port) -> Result<()> {
+        self.switch.ip(&format!("link del {}", port.name()))
+    }
+
+    /// Puts it back, with its addresses, and with another index than before. The hardware address, which the others may
+    /// still know, is `mac`.
+    ///
+    /// # Errors
+    /// iproute2 failed.
+    pub fn replug(&self, port: Port, mac: &str) -> Result<()> {
+        let host = self.host(port.host)?;
+        let (name, interface, path) = (port.name(), port.interface(), host.path());
+        self.switch.ip(&format!(
+            "link add {name} type veth peer name {interface} address {mac} netns {path}\nlink set {name} master br{bridge} up\n",
+            path = path.display(),
+            bridge = port.bridge,
+        ))?;
+        let (v4, v6) = (port.ipv4(), port.ipv6());
+        host.ip(&format!(
+            "link set {interface} up\naddr add {v4}/24 broadcast + dev {interface}\naddr add {v6}/64 dev {interface} nodad\n"
+        ))
+    }
+
+    /// The index of a host's interface, 0 when it is not there, and its hardware address.
+    ///
+    /// # Errors
+    /// No such host.
+    pub fn interface(&self, port: Port) -> Result<(u32, String)> {
+        let interface = port.interface();
+        self.host(port.host)?.run(|| {
+            let index = nix::net::if_::if_nametoindex(interface.as_str()).unwrap_or(0);
+            // /sys shows the namespace that it was mounted in: the list of addresses is asked instead.
+            let mac = nix::ifaddrs::getifaddrs()?
+                .filter(|entry| entry.interface_name == interface)
+                .find_map(|entry| entry.address.as_ref()?.as_link_addr()?.addr());
+            let mac = mac.unwrap_or_default().map(|byte| format!("{byte:02x}")).join(":");
+            Ok((index, mac))
+        })
+    }
+
     fn set_port(&self, port: Port, up: bool) -> Result<()> {
         let name = port.name();
         set_interface_up(&self.control, &name, up)
