@@ -10,6 +10,8 @@ use crate::client;
 use crate::ctl::protocol::Request;
 
 mod check;
+mod doctor;
+mod import;
 mod keygen;
 mod node;
 pub mod print;
@@ -90,6 +92,14 @@ enum Command {
     /// Take in a node that the configuration file does not list, or remove one that joined
     #[command(subcommand)]
     Node(node::NodeCommand),
+    /// Look at this machine: what the agent needs, what is in its way, and what to do about it
+    Doctor {
+        /// One JSON object, a stable interface
+        #[arg(long)]
+        json: bool,
+    },
+    /// Convert the files of a Linux-HA heartbeat cluster: ha.cf, haresources and authkeys
+    Import(import::ImportArgs),
     /// Make a key file, or add a key to one
     Keygen(KeygenArgs),
 }
@@ -191,6 +201,8 @@ pub fn main() -> Exit {
         Command::Restart => client::changeover::restart(&cli.config, cli.socket),
         Command::Reload => client::changeover::reload(&cli.config, cli.socket),
         Command::Node(command) => node::node(&cli.config, cli.socket, command),
+        Command::Doctor { json } => doctor::doctor(&cli.config, cli.socket, json),
+        Command::Import(args) => import::import(&args),
         Command::Keygen(args) => keygen::keygen(&args.out, args.id, args.add),
     }
 }
