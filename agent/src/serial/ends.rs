@@ -175,3 +175,7 @@ fn count(
         of(line).fetch_add(1, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+#[path = "ends_tests.rs"]
+mod tests;
