@@ -6,6 +6,7 @@ use agent_common::Reject;
 
 use crate::ctl::pings::{Ping, Target};
 use crate::ctl::status::{GateDrops, Link, Status};
+use crate::links::Guard;
 
 /// The whole table.
 pub(super) fn table(status: &Status) -> String {
@@ -98,6 +99,14 @@ fn facts(status: &Status, out: &mut String) {
         status.xdp.iter().map(|(interface, mode)| format!("{interface} {mode}")).collect();
     let _ =
         writeln!(out, "Receive     {}", if receive.is_empty() { "-".to_owned() } else { receive.join(", ") });
+    for interface in &status.interfaces {
+        if interface.state != "up" {
+            let _ = writeln!(out, "            {} is {}", interface.name, interface.state);
+        }
+        if interface.state != "gone" && interface.gate.as_deref() == Guard::Missing.label() {
+            let _ = writeln!(out, "            {} carries no gate: nothing is served on it", interface.name);
+        }
+    }
     let gate = if status.gate == "kernel" { "kernel" } else { "userspace only" };
     let _ = writeln!(out, "Gate        {gate}");
     for GateDrops { address, ingress, egress } in &status.gate_drops {
