@@ -73,6 +73,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show nodes, links, groups and events as they change; q quits
+    Top,
     /// Show what happened
     Events(EventsArgs),
     /// Hand a group over to another node and do not take it again
@@ -180,6 +182,7 @@ pub fn main() -> Exit {
         Command::Check(CheckArgs { resumes: Some(terms), .. }) => check::resumes(&cli.config, &terms),
         Command::Check(CheckArgs { loss, burst, resumes: None }) => check::check(&cli.config, loss, burst),
         Command::Status { json } => client::status(&cli.config, cli.socket, json),
+        Command::Top => crate::top::top(&cli.config, cli.socket),
         Command::Events(args) => client::events(&cli.config, cli.socket, &args),
         Command::Standby(GroupArgs { group, .. }) => {
             let done = format!("{} handed over", what(group.as_deref()));
@@ -201,7 +204,7 @@ pub fn main() -> Exit {
         Command::Restart => client::changeover::restart(&cli.config, cli.socket),
         Command::Reload => client::changeover::reload(&cli.config, cli.socket),
         Command::Node(command) => node::node(&cli.config, cli.socket, command),
-        Command::Doctor { json } => doctor::doctor(&cli.config, cli.socket, json),
+        Command::Doctor { json } => doctor::doctor(&cli.config, cli.socket.as_deref(), json),
         Command::Import(args) => import::import(&args),
         Command::Keygen(args) => keygen::keygen(&args.out, args.id, args.add),
     }

@@ -23,4 +23,5 @@ pub mod serial;
 pub mod settings;
 pub mod stats;
 pub mod takeover;
+pub mod top;
 pub mod watchdog;

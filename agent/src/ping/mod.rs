@@ -99,7 +99,7 @@ pub struct Ends {
 
 impl Ends {
     /// What the core is told next.
-    pub fn next(&mut self) -> Option<Event<'static>> {
+    pub fn take(&mut self) -> Option<Event<'static>> {
         let heard = self.heard.pop().ok()?;
         match heard {
             Heard::Reach(score) => self.score = score,

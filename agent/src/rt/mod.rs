@@ -305,7 +305,7 @@ impl Rt {
             self.node.handle(event, now);
             self.perform(now);
         }
-        while let Some(event) = self.parts.pings.as_mut().and_then(ping::Ends::next) {
+        while let Some(event) = self.parts.pings.as_mut().and_then(ping::Ends::take) {
             self.node.handle(event, now);
             self.perform(now);
         }

@@ -23,11 +23,17 @@ impl Slew {
 }
 
 fn read() -> Option<u32> {
+    look().map(|(ppm, _)| ppm)
+}
+
+/// The present rate of slewing in ppm, and whether the clock follows a time server.
+pub fn look() -> Option<(u32, bool)> {
     // SAFETY: all-zero is a valid `timex`, which asks for nothing to be changed.
     let mut clock: libc::timex = unsafe { std::mem::zeroed() };
     // SAFETY: the kernel fills the struct that its header defines.
     let state = unsafe { libc::adjtimex(&raw mut clock) };
-    (state >= 0).then(|| ppm(clock.tick, clock.freq))
+    let synchronised = clock.status & libc::STA_UNSYNC == 0;
+    (state >= 0).then(|| (ppm(clock.tick, clock.freq), synchronised))
 }
 
 fn ppm(tick: i64, frequency: i64) -> u32 {
