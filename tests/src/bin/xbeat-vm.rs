@@ -1,6 +1,7 @@
 //! The host's side of `cargo xtask test --vm`, which finds or makes all that this is told of: boots two machines of each
 //! kernel, one kernel after the other, and prints the table.
 
+use std::env::set_current_dir;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -28,7 +29,7 @@ struct Arguments {
     /// The directory of the eBPF objects
     #[arg(long)]
     objects: PathBuf,
-    /// Where sockets and logs go
+    /// Where sockets and logs go; all paths are absolute
     #[arg(long)]
     run: PathBuf,
     /// A kernel: SERIES=DIRECTORY with vmlinuz and modules/
@@ -68,6 +69,8 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<bool> {
     clock::catch_interrupts()?;
     fs::create_dir_all(&arguments.run).context("cannot make the directory of the run")?;
+    // Paths of sockets are short by this: they end at 107 bytes.
+    set_current_dir(&arguments.run).context("cannot enter the directory of the run")?;
     let outcome = rows(arguments);
     if arguments.keep {
         eprintln!("sockets and logs: {}", arguments.run.display());
@@ -93,7 +96,7 @@ fn rows(arguments: &Arguments) -> Result<Vec<Row>> {
     for (series, directory) in &arguments.kernel {
         clock::check_interrupt()?;
         let parts = with_kernel(arguments, &keys, Path::new(directory));
-        rows.push(checks::kernel(series, parts, arguments.run.join(series)));
+        rows.push(checks::kernel(series, parts, PathBuf::from(series)));
     }
     clock::check_interrupt()?;
     rows.push(checks::host(with_kernel(arguments, &keys, Path::new(""))));

@@ -125,10 +125,16 @@ fn loaded(programs: Vec<Program>) -> Result<String> {
 }
 
 fn verdicts(tested: &Tested) -> Result<String> {
-    ensure!(tested.passed, "{}", tested.tail.join(" / "));
+    ensure!(tested.passed, "{}", failure(&tested.tail));
     let count = tested.count();
     ensure!(count > 0, "no test ran: {}", tested.tail.join(" / "));
     Ok(format!("{count} tests"))
+}
+
+/// From the first panic on: before it are the tests that passed.
+fn failure(lines: &[String]) -> String {
+    let start = lines.iter().position(|line| line.contains("panicked at")).unwrap_or(0);
+    lines.get(start..).unwrap_or_default().join(" / ")
 }
 
 /// Both nodes receive by a classifier, and hear each other by it.

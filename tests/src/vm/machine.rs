@@ -27,7 +27,7 @@ const BOOT_LIMIT: Duration = Duration::from_secs(120);
 const ORDER_LIMIT: Duration = Duration::from_secs(45);
 const MEMORY_MIB: u32 = 224;
 /// Above ordinary threads, below those of any test that measures.
-const PRIORITY: i32 = 10;
+pub const PRIORITY: i32 = 10;
 /// Lines of the console that a failure shows.
 const CONSOLE_LINES: usize = 25;
 
@@ -38,9 +38,9 @@ pub struct Plan<'a> {
     pub qemu: &'a Path,
     /// The kernel's bzImage.
     pub kernel: &'a Path,
-    /// The initramfs.
-    pub image: &'a Path,
-    /// Where sockets and logs go.
+    /// The initramfs, by its name in the directory.
+    pub image: &'a str,
+    /// Where sockets and logs go, and the [`super::wire::Wire`] is.
     pub directory: &'a Path,
 }
 
@@ -188,7 +188,7 @@ impl Drop for Machine {
 }
 
 fn command(plan: Plan<'_>, node: Node) -> Command {
-    let (name, peer) = (node.name(), node.peer().name());
+    let name = node.name();
     let line = format!(
         "console=ttyS0 quiet panic=-1 tsc=reliable no_timer_check net.ifnames=0 {NAME}{name} {ADDRESS}{}/24",
         node.address()
@@ -210,7 +210,7 @@ fn command(plan: Plan<'_>, node: Node) -> Command {
     command.args(["-chardev", &orders, "-serial", "chardev:orders"]);
     command.args(["-qmp", &format!("unix:{name}.qmp,server=on,wait=off")]);
     let network = format!(
-        "dgram,id=net0,local.type=unix,local.path={name}.net,remote.type=unix,remote.path={peer}.net"
+        "dgram,id=net0,local.type=unix,local.path={name}.card,remote.type=unix,remote.path={name}.wire"
     );
     let card = format!("virtio-net-pci,id={CARD},netdev=net0,mac={}", node.mac_text());
     command.args(["-netdev", &network, "-device", &card]);

@@ -16,3 +16,4 @@ pub mod pair;
 pub mod protocol;
 pub mod qmp;
 pub mod table;
+pub mod wire;

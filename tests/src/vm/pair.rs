@@ -11,7 +11,10 @@ use super::config::{GROUP, Node, Spec};
 use super::initramfs;
 use super::machine::{Machine, Plan, until};
 use super::protocol::{INTERFACE, Order};
+use super::wire::Wire;
 
+/// The initramfs in the machines' directory.
+const IMAGE: &str = "initramfs";
 /// What a cluster may take to agree.
 const AGREE_LIMIT: Duration = Duration::from_secs(45);
 
@@ -36,6 +39,7 @@ pub struct Pair {
     alpha: Machine,
     beta: Machine,
     directory: PathBuf,
+    _wire: Wire,
 }
 
 impl Pair {
@@ -45,19 +49,19 @@ impl Pair {
     /// One does not boot.
     pub fn boot(parts: Parts<'_>, directory: PathBuf) -> Result<Self> {
         fs::create_dir_all(&directory)?;
-        let image = directory.join("initramfs");
         let content = initramfs::build(initramfs::Parts {
             programs: parts.programs,
             objects: parts.objects,
             modules: &parts.kernel.join("modules"),
             keys: parts.keys,
         })?;
-        fs::write(&image, content).context("cannot write the initramfs")?;
+        fs::write(directory.join(IMAGE), content).context("cannot write the initramfs")?;
         let kernel = parts.kernel.join("vmlinuz");
-        let plan = Plan { qemu: parts.qemu, kernel: &kernel, image: &image, directory: &directory };
+        let plan = Plan { qemu: parts.qemu, kernel: &kernel, image: IMAGE, directory: &directory };
+        let wire = Wire::start(&directory)?;
         let alpha = Machine::start(plan, Node::Alpha)?;
         let beta = Machine::start(plan, Node::Beta)?;
-        let mut pair = Self { alpha, beta, directory };
+        let mut pair = Self { alpha, beta, directory, _wire: wire };
         pair.alpha.wait_for_boot()?;
         pair.beta.wait_for_boot()?;
         Ok(pair)

@@ -226,6 +226,9 @@ impl Table {
     }
 }
 
+/// Longest text of a cell, in characters; the log and JSON have all of it.
+const CELL_MAX: usize = 200;
+
 /// A bar would end the cell.
 fn cell(outcome: &Outcome) -> String {
     let text = match outcome {
@@ -234,7 +237,11 @@ fn cell(outcome: &Outcome) -> String {
         Outcome::Failed(why) => format!("**FAILED**: {why}"),
         Outcome::Skipped(why) => format!("skipped: {why}"),
     };
-    text.replace('|', "/").replace('\n', " ")
+    let text = text.replace('|', "/").replace('\n', " ");
+    if text.chars().count() <= CELL_MAX {
+        return text;
+    }
+    text.chars().take(CELL_MAX).chain("...".chars()).collect()
 }
 
 #[cfg(test)]

@@ -29,19 +29,20 @@ const ALL: [Series; 3] = [
     Series { name: "6.12", suite: "bookworm", metapackage: "linux-image-6.12-amd64" },
 ];
 /// Where the modules of a machine are, with all that they need.
-const MODULE_PLACES: [&str; 9] = [
+const MODULE_PLACES: [&str; 10] = [
     "/kernel/drivers/virtio/",
     "/kernel/drivers/net/virtio_net.",
     "/kernel/drivers/net/net_failover.",
     "/kernel/net/core/failover.",
     "/kernel/drivers/char/hw_random/",
+    "/kernel/drivers/watchdog/watchdog.",
     "/kernel/drivers/watchdog/i6300esb.",
     "/kernel/net/sched/sch_ingress.",
     "/kernel/net/sched/cls_bpf.",
     "/kernel/lib/dim/",
 ];
-/// Written last: the name of the package.
-const COMPLETE: &str = "package";
+/// Written last: the name of the package, and what was unpacked of it.
+const COMPLETE: &str = "complete";
 const UNPACK_LIMIT_S: u32 = 300;
 
 /// The series that were asked for, all when none was.
@@ -66,8 +67,11 @@ pub(super) fn select(names: &[String]) -> Result<Vec<Series>> {
 /// It is not there and cannot be had.
 pub(super) fn ensure(workspace: &Workspace, series: Series) -> Result<PathBuf> {
     let directory = home(workspace).join("kernels").join(series.name);
-    if let Ok(package) = fs::read_to_string(directory.join(COMPLETE)) {
-        progress::found(&format!("kernel {}", series.name), package.trim());
+    let complete = fs::read_to_string(directory.join(COMPLETE)).unwrap_or_default();
+    if let Some((package, places)) = complete.split_once(' ')
+        && places == MODULE_PLACES.join(" ")
+    {
+        progress::found(&format!("kernel {}", series.name), package);
         return Ok(directory);
     }
     get(workspace, series, &directory)?;
@@ -98,7 +102,7 @@ fn get(workspace: &Workspace, series: Series, directory: &Path) -> Result<()> {
     unpack(file, &raw, directory)?;
     fs::remove_file(file)?;
     fs::remove_dir_all(&raw)?;
-    fs::write(directory.join(COMPLETE), &package)?;
+    fs::write(directory.join(COMPLETE), format!("{package} {}", MODULE_PLACES.join(" ")))?;
     step.done(&package);
     Ok(())
 }

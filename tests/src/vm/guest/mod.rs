@@ -60,6 +60,7 @@ fn serve() -> Result<()> {
     let read = |path: &str| fs::read_to_string(path).map(|text| text.trim().to_owned());
     let release = read("/proc/sys/kernel/osrelease")?;
     let boot = read("/proc/sys/kernel/random/boot_id")?;
+    eprintln!("XBEAT-VM: {release} takes orders");
     say(&mut answers, &Reply::Ready { release, boot })?;
     let mut guest = Guest::default();
     for line in BufReader::new(port).lines() {
