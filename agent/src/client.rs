@@ -15,6 +15,7 @@ use crate::ctl::protocol::{Answer, RESULT_PATIENCE, Request};
 use crate::ctl::status::Status;
 
 pub mod changeover;
+pub mod live;
 mod table;
 
 /// How long the agent may take to answer.
