@@ -95,3 +95,33 @@ fn a_restart_keeps_the_verdict_and_counts_anew() {
     assert_eq!(link.read(&frame(at(70), 2), at(70), PACE), (Dead, Dead));
     assert_eq!(link.read(&frame(at(80), 3), at(80), PACE), (Dead, Up));
 }
+
+#[test]
+fn a_late_link_needs_several_frames_without_a_silence_to_be_up_again() {
+    let mut link = Link::default();
+    link.read(&frame(at(0), 1), at(1), PACE);
+    assert_eq!(link.read(&frame(at(0), 1), at(26), PACE), (Up, Late));
+    assert_eq!(link.read(&frame(at(30), 2), at(30), PACE), (Late, Late));
+    assert_eq!(link.read(&frame(at(40), 3), at(40), PACE), (Late, Late));
+    assert_eq!(link.read(&frame(at(50), 4), at(50), PACE), (Late, Up));
+}
+
+#[test]
+fn a_link_at_the_edge_does_not_flap() {
+    // Frames 24 and 26 ms apart by turns, with a warntime of 25 ms.
+    for looks_between in [true, false] {
+        let mut link = Link::default();
+        let (mut now, mut changes) = (0, 0);
+        for step in 1..200 {
+            let gap = if step % 2 == 0 { 24 } else { 26 };
+            if looks_between {
+                let (from, to) = link.read(&frame(at(now), step), at(now + gap - 1).after(ms(1)), PACE);
+                changes += u32::from(from != to);
+            }
+            now += gap;
+            let (from, to) = link.read(&frame(at(now), step + 1), at(now), PACE);
+            changes += u32::from(from != to);
+        }
+        assert!(changes <= 2, "{changes} changes, looked at between the frames: {looks_between}");
+    }
+}

@@ -1,8 +1,12 @@
 //! Tests of `outgoing`: numbers, acknowledgements, and when the table goes along.
 
-use agent_common::{Ack, Claim, GroupId, NodeId, NodeState};
+use core::time::Duration;
+use std::vec::Vec;
 
-use super::{Carriers, Outgoing, TABLE_EVERY, Words};
+use agent_common::{Ack, Claim, GroupId, NodeId, NodeSet, NodeState};
+
+use super::{Carriers, NAME_EVERY, Outgoing, TABLE_EVERY, Words};
+use crate::config::{self, Config};
 use crate::event::Reading;
 use crate::membership::View;
 use crate::peer::Peer;
@@ -100,4 +104,75 @@ fn the_version_never_becomes_zero() {
     outgoing.beat.votes_version = u32::MAX;
     outgoing.claim(GroupId::new(0).unwrap(), Claim { epoch: 1, candidate: 0, flags: 0 });
     assert_eq!(outgoing.beat().votes_version, 1);
+}
+
+#[test]
+fn the_name_goes_along_while_the_node_joins_and_now_and_then() {
+    let mut config = test_config(2);
+    config.name = agent_common::Name::new("alpha").unwrap();
+    let mut outgoing = Outgoing::new(&config);
+    let joining = Words { state: NodeState::Joining, ..words() };
+    outgoing.build(joining, &View::default(), &[], ALL, NOW);
+    assert_eq!(outgoing.beat().name.as_str(), Some("alpha"));
+    let mut said = 0;
+    for _ in 0..10 * NAME_EVERY {
+        outgoing.build(words(), &View::default(), &[], ALL, NOW);
+        said += u32::from(outgoing.beat().name.as_str().is_some());
+    }
+    assert_eq!(said, 10);
+    assert_eq!(outgoing.beat().score, 2);
+}
+
+/// Peer 1, heard on `links` with a delay of `10 + link` ns.
+fn heard_on(links: &[usize]) -> Peer {
+    let config = Config {
+        links: [config::LinkConfig { keepalive: Duration::ZERO, ..test_config(2).links[0] }; 3].to_vec(),
+        ..test_config(2)
+    };
+    let rules = Rules::new(&config, NOW);
+    let mut peer = Peer::new(id(1), &rules);
+    let mut reading = Reading::silent(id(1), NOW);
+    (reading.heard, reading.heard_at, reading.counts_at) = (true, NOW, Some(NOW));
+    (reading.beat.incarnation, reading.beat.seq, reading.beat.deadtime_us) = (9, 5, 50_000);
+    for link in links {
+        let slot = &mut reading.links[*link];
+        (slot.at, slot.frames) = (Some(NOW), 1);
+        slot.sent_ns = NOW.0 - 10 - *link as u64;
+    }
+    peer.read(&reading, &rules, NOW, &mut Actions::new(&config));
+    peer
+}
+
+#[test]
+fn the_links_are_told_of_in_turn_and_not_too_often() {
+    let mut outgoing = Outgoing::new(&test_config(2));
+    let peers = [heard_on(&[0, 2])];
+    let mut told = Vec::new();
+    for step in 0..40 {
+        let now = NOW.after(Duration::from_millis(10) * step);
+        outgoing.build(words(), &View::default(), &peers, ALL, now);
+        if let Some(echo) = outgoing.beat().echo {
+            assert_eq!(echo.nodes, NodeSet(1 << 1));
+            assert_eq!(echo.delay_ns[1], 10 + i64::try_from(echo.link.index()).unwrap());
+            told.push((step, echo.link.raw()));
+        }
+    }
+    assert_eq!(told, [(0, 0), (10, 2), (20, 0), (30, 2)]);
+    outgoing.build(words(), &View::default(), &[heard_on(&[])], ALL, NOW.after(Duration::from_secs(9)));
+    assert_eq!(outgoing.beat().echo, None, "nobody is heard");
+}
+
+#[test]
+fn a_slow_link_is_spared_while_a_faster_one_is_heard() {
+    let mut outgoing = Outgoing::new(&test_config(2));
+    let mut says = |links: &[usize], carriers, ms| {
+        let now = NOW.after(Duration::from_millis(ms));
+        outgoing.build(words(), &View::default(), &[heard_on(links)], carriers, now);
+        outgoing.beat().echo.map(|echo| echo.link.raw())
+    };
+    let both = Carriers { all: 0b101, slow: 0b100 };
+    assert_eq!(says(&[0, 2], both, 0), None, "the slow link would carry it too");
+    assert_eq!(says(&[0, 2], ALL, 10), Some(0));
+    assert_eq!(says(&[0, 2], ALL, 110), Some(2), "what was measured of the slow one goes over the fast one");
+    assert_eq!(says(&[2], both, 210), Some(2), "nobody is heard on the fast one");
 }

@@ -2,14 +2,16 @@
 
 use std::vec::Vec;
 
-use agent_common::{Ack, Claim, GroupId, NodeId, NodeState};
+use agent_common::{Ack, Claim, GroupId, LinkId, NodeId, NodeState};
 use core::time::Duration;
 
 use super::{News, Peer, REREAD, Sign, next};
 use crate::action::{Action, Change};
-use crate::event::Reading;
+use crate::config::{self, Config};
+use crate::event::{LinkReading, Reading};
 use crate::queue::Actions;
 use crate::rules::Rules;
+use crate::snapshot::LinkState;
 use crate::snapshot::PeerState::{self, Dead, Late, Leaving, Unknown, Up};
 use crate::test_config;
 use crate::time::Instant;
@@ -267,4 +269,96 @@ fn a_peer_that_came_and_went_while_the_observer_slept_stays_dead() {
     let silent = Duration::from_millis(60);
     let told = |change: &Change| matches!(change, Change::Peer { to: Dead, silent: s, .. } if *s == silent);
     assert_eq!(lab.changes().iter().filter(|change| told(change)).count(), 1);
+}
+
+/// Two links, of which the second is configured for 100 ms; the node beats every 10 ms.
+fn with_slow_link() -> Config {
+    let mut config = test_config(2);
+    let slow = config::LinkConfig { id: LinkId::new(1).unwrap(), keepalive: Duration::from_millis(100) };
+    config.links.push(slow);
+    config
+}
+
+#[test]
+fn each_link_is_judged_by_the_pace_that_the_peer_announces() {
+    // What the peer announces on the fast and on the slow link, and when (ms) the slow one is late and dead.
+    let table = [
+        (0, 0, 250, 500),
+        (10_000, 100_000, 250, 500),
+        (10_000, 200_000, 500, 1_000),
+        (10_000, 10_000, 25, 50),
+        (0, 2_000_000, 5_000, 10_000),
+        // A peer that beats every 20 ms: its slow line is five times slower than it.
+        (20_000, 100_000, 250, 250),
+    ];
+    let config = with_slow_link();
+    for (fast_us, slow_us, late_ms, dead_ms) in table {
+        let rules = Rules::new(&config, START);
+        let mut peer = Peer::new(NodeId::new(1).unwrap(), &rules);
+        let mut out = Actions::new(&config);
+        let mut reading = Reading::silent(NodeId::new(1).unwrap(), START);
+        (reading.heard, reading.heard_at, reading.counts_at) = (true, START, Some(START));
+        (reading.beat.incarnation, reading.beat.seq, reading.beat.deadtime_us) = (9, 5, 50_000);
+        for (link, us) in reading.links.iter_mut().zip([fast_us, slow_us]) {
+            *link = LinkReading {
+                at: Some(START),
+                frames: 1,
+                seq: 5,
+                keepalive_us: us,
+                ..LinkReading::default()
+            };
+        }
+        let mut first = |state: LinkState| {
+            for ms in 0..12_000 {
+                let now = START.after(Duration::from_millis(ms));
+                reading.read_at = now;
+                peer.read(&reading, &rules, now, &mut out);
+                while out.pop().is_some() {}
+                if peer.view(&rules).links[1].state == state {
+                    return ms;
+                }
+            }
+            u64::MAX
+        };
+        if late_ms < dead_ms {
+            assert_eq!(first(LinkState::Late), late_ms + 1, "late: {fast_us} {slow_us}");
+        }
+        assert_eq!(first(LinkState::Dead), dead_ms + 1, "dead: {fast_us} {slow_us}");
+    }
+}
+
+#[test]
+fn an_echo_counts_from_who_knows_this_life_and_is_forgotten_with_the_link() {
+    let config = test_config(2);
+    let rules = Rules::new(&config, START);
+    let mut peer = Peer::new(NodeId::new(1).unwrap(), &rules);
+    let mut out = Actions::new(&config);
+    let mut reading = Reading::silent(NodeId::new(1).unwrap(), START);
+    reading.beat.incarnation = 9;
+    reading.beat.deadtime_us = 50_000;
+    let mut delay_ns = [0; agent_common::ids::MAX_NODES];
+    delay_ns[0] = 700_000 - 1_000_000_000;
+    reading.beat.echo =
+        Some(agent_common::Echo { link: LinkId::FIRST, nodes: agent_common::NodeSet(1), delay_ns });
+    let mut rtt = |reading: &mut Reading, ms: u64, incarnation| {
+        let now = START.after(Duration::from_millis(ms));
+        (reading.heard, reading.heard_at, reading.counts_at) = (true, now, Some(now));
+        (reading.read_at, reading.beat.seq) = (now, reading.beat.seq + 1);
+        reading.beat.acked.insert(rules.me);
+        reading.beat.acks[0] = Ack { incarnation, seq: 1, table: 1 };
+        let link = &mut reading.links[0];
+        // The peer's clock is a second behind, and its heartbeats take 300 us.
+        (link.at, link.sent_ns, link.frames) = (Some(now), now.0 - 1_000_000_000 - 300_000, reading.beat.seq);
+        peer.read(reading, &rules, now, &mut out);
+        while out.pop().is_some() {}
+        peer.view(&rules).links[0].rtt
+    };
+    assert_eq!(rtt(&mut reading, 10, config.incarnation - 1), None, "it speaks to an earlier life");
+    assert_eq!(rtt(&mut reading, 20, config.incarnation), Some(Duration::from_millis(1)));
+    let later = START.after(Duration::from_millis(500));
+    reading.read_at = later;
+    peer.read(&reading, &rules, later, &mut out);
+    let link = peer.view(&rules).links[0];
+    assert_eq!((link.state, link.rtt), (LinkState::Dead, None));
+    assert_eq!(peer.delay(LinkId::FIRST), None, "and is told no more");
 }

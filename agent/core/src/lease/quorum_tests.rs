@@ -3,16 +3,19 @@
 use core::time::Duration;
 use std::vec::Vec;
 
-use agent_common::{Ack, NodeId, NodeSet};
+use agent_common::{Ack, Claim, NodeId, NodeSet};
 
 use super::Voters;
+use crate::answer::{Answer, Refusal};
 use crate::config::{Config, Quorum, VoteChange};
-use crate::event::Reading;
+use crate::event::{Operator, Reading};
 use crate::mutation::{Mutated, Mutation};
 use crate::peer::Peer;
 use crate::queue::Actions;
 use crate::rules::Rules;
+use crate::snapshot::Reason;
 use crate::test_config;
+use crate::test_lab::{Lab, WANT};
 use crate::time::Instant;
 
 const START: Instant = Instant(1_000_000_000);
@@ -119,4 +122,77 @@ fn without_the_wait_a_change_counts_at_once() {
     config.mutated = Mutated::by(Mutation::MajorityWithoutWaiting);
     assert!(Voters::new(&config).may_take_part());
     config.timing.initdead = Duration::ZERO;
+}
+
+/// Three voters, and two nodes that joined.
+fn with_joined() -> Config {
+    let mut config = test_config(5);
+    (config.nodes[3].vote, config.nodes[4].vote) = (false, false);
+    config
+}
+
+#[test]
+fn a_node_that_joined_is_no_voter_and_owns_nothing() {
+    let config = with_joined();
+    let voters = Voters::new(&config);
+    assert_eq!((voters.set(), voters.needed()), (NodeSet(0b111), 1));
+    assert!(voters.is_joined(id(3)) && !voters.is_joined(id(2)) && voters.may_take_part());
+    assert!(!voters.is_majority(NodeSet(0b11001)) && voters.is_majority(NodeSet(0b00011)));
+    assert_eq!(voters.counted(NodeSet(0b11011)), NodeSet(0b00011));
+    let its_own = Config { me: id(3), ..with_joined() };
+    assert!(!Voters::new(&its_own).may_take_part());
+    let broken = Config { mutated: Mutated::by(Mutation::JoinedNodesVote), ..its_own };
+    assert!(Voters::new(&broken).may_take_part());
+}
+
+#[test]
+fn promises_and_acks_of_nodes_that_joined_bear_no_lease() {
+    let mut lab = Lab::new(&with_joined());
+    lab.run(2_100, &[3, 4]);
+    assert_eq!(lab.row().epoch, 0, "two of five are heard, none of the three that vote: {:?}", lab.reason());
+    lab.run(2_200, &[1, 3, 4]);
+    let ask = lab.row().epoch;
+    assert_ne!(ask, 0);
+    lab.claim(3, ask, 0, 0);
+    lab.claim(4, ask, 0, 0);
+    lab.run(2_230, &[1, 3, 4]);
+    assert!(!lab.row().held());
+    lab.claim(1, ask, 0, 0);
+    lab.run(2_240, &[1, 3, 4]);
+    assert!(lab.row().held());
+}
+
+#[test]
+fn a_node_that_joined_is_not_waited_for_and_neither_blocks_nor_gets_the_group() {
+    let mut lab = Lab::new(&with_joined());
+    lab.claim(3, 9 << 8 | 3, 3, 0);
+    lab.run(100, &[1, 2, 3]);
+    assert_ne!(lab.row().epoch, 0, "nodes 3 and 4 are waited for by nobody: {:?}", lab.reason());
+    let ask = lab.row().epoch;
+    lab.claim(1, ask, 0, 0);
+    lab.run(120, &[1, 2, 3]);
+    assert!(lab.row().held());
+    lab.claim(3, 9 << 8 | 3, 3, WANT);
+    lab.run(140, &[1, 2, 3]);
+    assert!(lab.row().held(), "its wish is none");
+}
+
+#[test]
+fn a_node_that_joined_neither_votes_nor_asks_though_it_hears_everybody() {
+    let mut config = test_config(4);
+    config.nodes[0].vote = false;
+    let mut lab = Lab::new(&config);
+    lab.claim(1, 9 << 8 | 1, 1, 0);
+    lab.run(2_500, &[1, 2, 3]);
+    assert_eq!((lab.row(), lab.reason()), (Claim::default(), Some(Reason::NotAnOwner)));
+    assert!(lab.view().quorum, "it is with a majority of those that vote");
+    lab.order(1, Operator::Pause);
+    lab.run(2_530, &[1, 2, 3]);
+    assert_eq!(lab.answers(), [(1, Answer::Done)], "it may restart without being declared dead");
+    let mut lonely = Lab::new(&config);
+    lonely.order(1, Operator::Pause);
+    lonely.run(2_100, &[]);
+    lonely.order(2, Operator::Pause);
+    let refused = |refusal| Answer::Refused(refusal);
+    assert_eq!(lonely.answers(), [(1, refused(Refusal::Joining)), (2, refused(Refusal::NoQuorum))]);
 }

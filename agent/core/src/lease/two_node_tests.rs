@@ -3,7 +3,12 @@
 use core::time::Duration;
 
 use super::{FENCE_PAUSE, Other, TwoNode};
+use crate::config::Policy;
 use crate::config::TieBreak::{Always, Fence, Ping};
+use crate::event::Event;
+use crate::snapshot::{LeaseReason, Reason};
+use crate::test_config;
+use crate::test_lab::{Lab, at};
 use crate::time::Instant;
 
 const D: Duration = Duration::from_millis(50);
@@ -60,4 +65,58 @@ fn the_lease_is_the_own_heartbeat_and_with_ping_the_lesser() {
     assert_eq!(two.lease(sent, Instant(500), span), Instant(700));
     two.pinged(Some(Instant(850)));
     assert_eq!(two.lease(sent, Instant(500), span), sent);
+}
+
+/// Node 0 of two whose tie is broken by ping, with a peer that was never heard: dead at 2000 ms.
+fn alone() -> Lab {
+    let mut config = test_config(2);
+    config.quorum.policy = Policy::TwoNode(Ping);
+    let mut lab = Lab::new(&config);
+    lab.run(2_050, &[]);
+    lab
+}
+
+#[test]
+fn a_group_is_asked_for_as_soon_as_the_ping_group_answers() {
+    let mut lab = alone();
+    assert_eq!((lab.reason(), lab.row().held()), (Some(Reason::TieBreak), false));
+    lab.feed(Event::Ping { reached: Some(at(2_049)) });
+    assert!(lab.node.poll_timeout() <= at(lab.now), "at once");
+    lab.node.handle_timeout(at(lab.now));
+    lab.drain();
+    assert!(lab.row().held());
+}
+
+#[test]
+fn the_lease_follows_the_last_reply_and_says_why_it_ended() {
+    let mut lab = alone();
+    lab.feed(Event::Ping { reached: Some(at(2_050)) });
+    for ms in (2_055..2_500).step_by(5) {
+        lab.round(ms, &[]);
+        lab.feed(Event::Ping { reached: Some(at(ms - 5)) });
+        assert!(lab.row().held() && lab.gate().unwrap().1 > at(ms));
+    }
+    let last = at(2_490).after(Duration::from_millis(50));
+    lab.run(2_535, &[]);
+    assert!(lab.row().held() && lab.gate().unwrap().1 < last, "no longer than a deadtime after the request");
+    lab.run(2_545, &[]);
+    assert_eq!((lab.lost().as_slice(), lab.row().held()), (&[LeaseReason::PingLost][..], false));
+    lab.feed(Event::Ping { reached: Some(at(2_545)) });
+    lab.run(2_555, &[]);
+    assert!(lab.row().held(), "it is back before the holder gave up");
+}
+
+#[test]
+fn a_node_that_joined_two_is_neither_the_other_nor_a_proof() {
+    let mut config = test_config(3);
+    config.quorum.policy = Policy::TwoNode(Ping);
+    config.nodes[1].vote = false;
+    config.groups[0].prefer.remove(1);
+    let mut lab = Lab::new(&config);
+    lab.run(2_100, &[1]);
+    assert_eq!(lab.reason(), Some(Reason::TieBreak), "node 2 has the other vote, and was never heard");
+    assert!(!lab.view().quorum);
+    lab.feed(Event::Ping { reached: Some(at(2_100)) });
+    lab.run(2_110, &[1]);
+    assert!(lab.row().held());
 }
