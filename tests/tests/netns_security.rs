@@ -123,7 +123,8 @@ fn forge_everything(attack: &Attack<'_>) -> Result<()> {
     attack.expect(Reject::Cluster, put(at::CLUSTER, &[1, 2, 3, 4]))?;
     attack.expect(Reject::Node, put(at::NODE, &[17]))?;
     attack.expect(Reject::Node, put(at::NODE, &[255]))?;
-    attack.expect(Reject::OwnNode, put(at::NODE, &[target]))?;
+    // Whose id it is matters only once it is authentic.
+    attack.expect(Reject::Screen, put(at::NODE, &[target]))?;
     attack.expect(Reject::Link, put(at::LINK, &[5]))?;
     attack.expect(Reject::Key, put(at::KEY, &[99]))?;
     attack.expect(Reject::Timing, put(at::DEADTIME, &[0xff; 4]))?;
