@@ -196,7 +196,8 @@ fn a_device_that_vanishes_is_reopened_when_it_is_back() -> Result<()> {
         let event = events[other].wait(from_ns, &lost, LIMIT)?;
         assert!(event.text("reason").is_some_and(|reason| reason.contains("hung up")), "{event:?}");
         wait_line(cluster, holder, other, "dead")?;
-        let lines = |cluster: &Cluster| -> Result<Value> { Ok(cluster.agent(other)?.status()?["lines"][0].clone()) };
+        let lines =
+            |cluster: &Cluster| -> Result<Value> { Ok(cluster.agent(other)?.status()?["lines"][0].clone()) };
         assert_eq!(lines(cluster)?["state"], "lost");
         assert!(cluster.metrics(other)?.sum("xbeat_serial_open", &[]) < 0.5);
 
@@ -311,7 +312,8 @@ fn no_frame_goes_round_for_ever(cluster: &Cluster) -> Result<()> {
         }
         Ok(all)
     };
-    let (before, returned) = (sent(cluster)?, (0..3).map(|node| count(cluster, node, "returned", &[])).sum::<Result<u64>>()?);
+    let (before, returned) =
+        (sent(cluster)?, (0..3).map(|node| count(cluster, node, "returned", &[])).sum::<Result<u64>>()?);
     clock::pause(Duration::from_secs(4))?;
     let after = sent(cluster)?;
     let (frames, forwarded) = (after.0 - before.0, after.1 - before.1);

@@ -38,7 +38,11 @@ pub(super) fn serial(
     let hopfudge = hopfudge.and_then(|at| u8::try_from(at.value).ok()).unwrap_or(HOPFUDGE);
     let devices = devices(section, nodes, findings)?;
     cables(&devices, section, findings);
-    Some(LinkSettings { id, keepalive, medium: Medium::Serial(SerialLink { devices, baud, rtscts, hopfudge }) })
+    Some(LinkSettings {
+        id,
+        keepalive,
+        medium: Medium::Serial(SerialLink { devices, baud, rtscts, hopfudge }),
+    })
 }
 
 fn baud(section: &Section<'_>, findings: &mut Findings<'_>) -> u32 {
@@ -63,7 +67,8 @@ fn devices(section: &Section<'_>, nodes: &Nodes, findings: &mut Findings<'_>) ->
         return None;
     }
     if !section.has("device") {
-        let help = "add device = \"/dev/ttyS0\", or devices = { alpha = \"/dev/ttyS0\", beta = \"/dev/ttyUSB0\" }";
+        let help =
+            "add device = \"/dev/ttyS0\", or devices = { alpha = \"/dev/ttyS0\", beta = \"/dev/ttyUSB0\" }";
         section.demand("devices", "a link of type \"serial\" lacks `device`", help, findings);
         return each(section, nodes, findings);
     }
@@ -72,7 +77,11 @@ fn devices(section: &Section<'_>, nodes: &Nodes, findings: &mut Findings<'_>) ->
 }
 
 fn each(section: &Section<'_>, nodes: &Nodes, findings: &mut Findings<'_>) -> Option<Vec<Vec<PathBuf>>> {
-    let map = section.map("devices", "{ alpha = \"/dev/ttyS0\", beta = [\"/dev/ttyS0\", \"/dev/ttyS1\"] }", findings)?;
+    let map = section.map(
+        "devices",
+        "{ alpha = \"/dev/ttyS0\", beta = [\"/dev/ttyS0\", \"/dev/ttyS1\"] }",
+        findings,
+    )?;
     let names = nodes.names();
     let mut devices: Vec<Vec<PathBuf>> = vec![Vec::new(); nodes.count()];
     let mut misspelt: Vec<&str> = Vec::new();
@@ -85,9 +94,7 @@ fn each(section: &Section<'_>, nodes: &Nodes, findings: &mut Findings<'_>) -> Op
             }
             continue;
         };
-        if let (Some(list), Some(place)) =
-            (list(&map, name.value, findings), devices.get_mut(node.index()))
-        {
+        if let (Some(list), Some(place)) = (list(&map, name.value, findings), devices.get_mut(node.index())) {
             *place = list;
         }
     }
@@ -169,7 +176,8 @@ pub(super) fn same_as_earlier(
         let before = others().filter_map(|(_, other)| other.devices.get(place));
         let lines = here.len() + before.map(Vec::len).sum::<usize>();
         if lines > LINES_MAX && here.len() <= LINES_MAX {
-            let message = format!("node {} has {lines} serial lines, and at most {LINES_MAX} are possible", place + 1);
+            let message =
+                format!("node {} has {lines} serial lines, and at most {LINES_MAX} are possible", place + 1);
             findings.error(span.clone(), message, "remove one");
         }
     }
@@ -187,7 +195,12 @@ pub(super) struct Load {
 }
 
 /// Gives each serial link the interval that its lines can carry, and says what follows from that.
-pub(super) fn stretch(links: &mut [At<LinkSettings>], nodes: &Nodes, load: Load, findings: &mut Findings<'_>) {
+pub(super) fn stretch(
+    links: &mut [At<LinkSettings>],
+    nodes: &Nodes,
+    load: Load,
+    findings: &mut Findings<'_>,
+) {
     for link in links.iter_mut() {
         let Medium::Serial(serial) = &link.value.medium else { continue };
         link.value.keepalive = interval(load, serial, serial.baud);
@@ -200,7 +213,8 @@ pub(super) fn stretch(links: &mut [At<LinkSettings>], nodes: &Nodes, load: Load,
                 show(deadtime)
             );
             let faster = BAUDS.iter().find(|baud| interval(load, serial, **baud) * 3 <= deadtime);
-            let faster = faster.map_or_else(String::new, |baud| format!(", or baud = {baud} where the ports can"));
+            let faster =
+                faster.map_or_else(String::new, |baud| format!(", or baud = {baud} where the ports can"));
             let help = format!("write deadtime = \"{}\" or more{faster}", show(link.value.keepalive * 3));
             findings.warn(link.span.clone(), message, help);
         }
@@ -224,7 +238,8 @@ fn pairs(links: &[At<LinkSettings>], nodes: &Nodes, deadtime: Duration, findings
                     show(every),
                     show(deadtime)
                 );
-                let help = format!("write deadtime = \"{}\" or more, or give them a faster link", show(every * 3));
+                let help =
+                    format!("write deadtime = \"{}\" or more, or give them a faster link", show(every * 3));
                 findings.error(fastest.span.clone(), message, help);
                 return;
             }

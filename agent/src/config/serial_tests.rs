@@ -107,7 +107,8 @@ fn a_line_too_slow_for_the_deadtime_is_told() {
     let fast = |text: String| text.replace("deadtime = \"2s\"", "deadtime = \"250ms\"");
     let text = fast(two("device = \"/dev/ttyS0\"\nbaud = 9600"));
     let (_, warnings) = read(&text).unwrap();
-    let slow: Vec<_> = warnings.iter().filter(|warning| warning.message.contains("it alone cannot")).collect();
+    let slow: Vec<_> =
+        warnings.iter().filter(|warning| warning.message.contains("it alone cannot")).collect();
     assert_eq!(slow.len(), 1, "{warnings:#?}");
     assert!(slow[0].help.contains("deadtime = \"543ms\""), "{}", slow[0].help);
 

@@ -175,7 +175,6 @@ fn one_mistake_gives_one_error() {
         (with("tie_break", "change = \"+beta\"\ntie_break"), "+beta", "without `number`"),
         (with("tie_break", "number = 1\nchange = \"-beta\"\ntie_break"), "-beta", "still listed"),
         (with("tie_break", "number = 1\nchange = \"beta\"\ntie_break"), "change =", "does not begin"),
-        (with("type = \"ucast\"", "type = \"serial\""), "serial", "no serial links yet"),
         (with("type = \"ucast\"", "type = \"ucast\"\nttl = 3"), "ttl", "has no `ttl`"),
         (with("type = \"ucast\"", "type = \"ucast\"\nport = 0"), "port", "from 1 to 65535"),
         (with("beta = \"10.0.0.2\"", "beta = \"fd00::2\""), "peers", "mixes IPv4 and IPv6"),

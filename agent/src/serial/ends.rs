@@ -139,9 +139,8 @@ impl Ends {
     fn lines_to(&self, node: NodeId, now: Instant) -> u32 {
         let neighbours = self.neighbours.iter().zip(0u32..);
         let there = neighbours.filter(|(neighbour, _)| {
-            neighbour.is_some_and(|neighbour| {
-                neighbour.node == node && now.since(neighbour.at) <= NEIGHBOUR_FOR
-            })
+            neighbour
+                .is_some_and(|neighbour| neighbour.node == node && now.since(neighbour.at) <= NEIGHBOUR_FOR)
         });
         there.fold(0, |lines, (_, bit)| lines | 1 << bit)
     }
@@ -166,11 +165,7 @@ pub(super) fn origin(heartbeat: &[u8]) -> Option<NodeId> {
     heartbeat.get(at::NODE).copied().and_then(NodeId::new)
 }
 
-fn count(
-    stats: &Stats,
-    line: u8,
-    of: impl Fn(&crate::stats::LineStats) -> &std::sync::atomic::AtomicU64,
-) {
+fn count(stats: &Stats, line: u8, of: impl Fn(&crate::stats::LineStats) -> &std::sync::atomic::AtomicU64) {
     if let Some(line) = stats.lines.get(usize::from(line)) {
         of(line).fetch_add(1, Ordering::Relaxed);
     }

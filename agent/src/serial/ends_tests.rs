@@ -58,8 +58,13 @@ impl Lab {
         let mut states = vec![KeyState::default(); 256];
         states[1] = key();
         let keyring = Keyring { sign_with: KeyId::new(1).unwrap(), states };
-        let config =
-            ClusterConfig { cluster: CLUSTER, nodes: 0b11111, incarnation: 9, deadtime_max_us: 1_000_000, me: 0 };
+        let config = ClusterConfig {
+            cluster: CLUSTER,
+            nodes: 0b11111,
+            incarnation: 9,
+            deadtime_max_us: 1_000_000,
+            me: 0,
+        };
         let receiver = Receiver::new(config, &keyring);
         Self { ends, receiver, stats: Stats::default(), heard, orders, shared }
     }

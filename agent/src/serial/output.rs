@@ -270,7 +270,11 @@ mod tests {
         assert!(wake > start.after(ALMOST_ONE_FRAME) && wake < start.after(Duration::from_millis(73)));
         assert_eq!(output.pump(&mut line, wake).unwrap().forwarded, 1);
         assert_eq!(marks(&line), [1, 2]);
-        assert!(output.is_empty() && !output.is_through(wake) && output.is_through(wake.after(ALMOST_ONE_FRAME * 2)));
+        assert!(
+            output.is_empty()
+                && !output.is_through(wake)
+                && output.is_through(wake.after(ALMOST_ONE_FRAME * 2))
+        );
         assert_eq!(output.wake(), Instant::NEVER);
     }
 

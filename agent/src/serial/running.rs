@@ -28,7 +28,11 @@ impl Running {
             }
             serial.run();
         };
-        Builder::new().name("serial".to_owned()).stack_size(STACK).spawn(body).map(|thread| Self(Some(thread)))
+        Builder::new()
+            .name("serial".to_owned())
+            .stack_size(STACK)
+            .spawn(body)
+            .map(|thread| Self(Some(thread)))
     }
 }
 

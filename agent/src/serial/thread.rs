@@ -83,9 +83,8 @@ impl Serial {
     ) -> Result<Self, Errno> {
         let opener = Opener::start(lines.to_vec())
             .map_err(|error| error.raw_os_error().map_or(Errno::EAGAIN, Errno::from_raw))?;
-        let line = |(line, number): (&LineSettings, u8)| {
-            Line::new(number, line, settings.me, settings.nodes.len())
-        };
+        let line =
+            |(line, number): (&LineSettings, u8)| Line::new(number, line, settings.me, settings.nodes.len());
         let Queues { orders, orders_ready, heard, heard_ready, notes, wake_control } = queues;
         Ok(Self {
             me: settings.me,

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, dead_code, reason = "tests; not every test uses everything")]
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -22,9 +23,10 @@ use xbeat::links::{self, FollowerEnd};
 use xbeat::rt::sender::Sender;
 use xbeat::rt::waker::Woken;
 use xbeat::rt::{Parts, Queues, Rt, clock};
+use xbeat::serial;
 use xbeat::settings::{
     AddressSettings, Autojoin, Cast, Generation, GroupSettings, LinkSettings, Medium, NetworkLink,
-    NodeSettings, ReceiveMode, RuntimeSettings, Scheduling, Settings, XdpSetting,
+    NodeSettings, ReceiveMode, RuntimeSettings, Scheduling, SerialLink, Settings, XdpSetting,
 };
 use xbeat::stats::Stats;
 use xbeat::takeover::Job;
@@ -105,7 +107,7 @@ fn core_config(settings: &Settings, incarnation: u64) -> Config {
         links: settings
             .links
             .iter()
-            .map(|link| config::LinkConfig { id: link.id, keepalive: settings.timing.keepalive })
+            .map(|link| config::LinkConfig { id: link.id, keepalive: link.keepalive })
             .collect(),
         quorum: settings.quorum,
         groups: settings
@@ -127,6 +129,8 @@ fn core_config(settings: &Settings, incarnation: u64) -> Config {
 /// A loop, and the ends of its queues that other threads would have.
 pub(crate) struct Agent {
     pub(crate) rt: Rt,
+    /// Dropped after the loop, which it waits for.
+    _line: Option<serial::Running>,
     pub(crate) stats: Arc<Stats>,
     pub(crate) jobs: rtrb::Consumer<Job>,
     pub(crate) notes: rtrb::Consumer<Note>,
@@ -140,12 +144,27 @@ fn event() -> EventFd {
 
 /// Node `me` of two that talk over loopback sockets on `port`.
 pub(crate) fn agent(me: u8, incarnation: u64, port: u16) -> Agent {
-    let settings = settings(me, port);
+    build(&settings(me, port), incarnation)
+}
+
+/// The same, and over a serial line between these devices.
+pub(crate) fn agent_with_line(me: u8, incarnation: u64, port: u16, devices: [PathBuf; 2]) -> Agent {
+    let mut settings = settings(me, port);
+    let devices = devices.map(|device| vec![device]).to_vec();
+    settings.links.push(LinkSettings {
+        id: LinkId::new(1).unwrap(),
+        keepalive: Duration::from_millis(10),
+        medium: Medium::Serial(SerialLink { devices, baud: 460_800, rtscts: false, hopfudge: 1 }),
+    });
+    build(&settings, incarnation)
+}
+
+fn build(settings: &Settings, incarnation: u64) -> Agent {
     let lo = interface::look_up("lo").unwrap();
     let arrival =
-        Arrival::of(settings.links[0].id, settings.links[0].network().unwrap(), &settings, lo.as_ref())
+        Arrival::of(settings.links[0].id, settings.links[0].network().unwrap(), settings, lo.as_ref())
             .unwrap();
-    let (part, errors) = Part::open(&settings, &[arrival], ReceiveMode::Socket);
+    let (part, errors) = Part::open(settings, &[arrival], ReceiveMode::Socket);
     assert!(errors.is_empty(), "{errors:?}");
     let mut paths = Paths::default();
     paths.put(0, Some(Box::new(part)));
@@ -173,12 +192,17 @@ pub(crate) fn agent(me: u8, incarnation: u64, port: u16) -> Agent {
         snapshots,
         handed_over: Arc::default(),
     };
+    let (line_notes, _) = rtrb::RingBuffer::new(256);
+    let made = serial::make(settings, &stats, line_notes, event().into()).unwrap();
+    let (serial, line) = made.map_or((None, None), |(ends, thread)| {
+        (Some(ends), Some(serial::Running::start(thread, &settings.runtime).unwrap()))
+    });
     let parts = Parts {
-        config: core_config(&settings, incarnation),
+        config: core_config(settings, incarnation),
         kernel: None,
-        receiver: Receiver::new(cluster_config(&settings, incarnation), &keyring),
+        receiver: Receiver::new(cluster_config(settings, incarnation), &keyring),
         paths,
-        serial: None,
+        serial,
         pings: None,
         sender: Sender::new(settings.cluster_id, &settings.links, &keyring),
         queues,
@@ -187,7 +211,7 @@ pub(crate) fn agent(me: u8, incarnation: u64, port: u16) -> Agent {
         stats: Arc::clone(&stats),
     };
     let rt = Rt::new(parts).unwrap();
-    Agent { rt, stats, jobs, notes, commands: commands_in, _others: (outcomes_in, shown, follower) }
+    Agent { rt, _line: line, stats, jobs, notes, commands: commands_in, _others: (outcomes_in, shown, follower) }
 }
 
 impl Agent {

@@ -63,8 +63,10 @@ impl SerialSpec {
     /// The devices of a node, the one to the next node first.
     pub fn devices(self, directory: &Path, node: usize, nodes: usize) -> Vec<PathBuf> {
         let cables = 0..self.cables(nodes);
-        let near = cables.clone().filter(|cable| *cable == node).map(|cable| path(directory, cable, Side::Near));
-        let far = cables.filter(|cable| (cable + 1) % nodes == node).map(|cable| path(directory, cable, Side::Far));
+        let near =
+            cables.clone().filter(|cable| *cable == node).map(|cable| path(directory, cable, Side::Near));
+        let far =
+            cables.filter(|cable| (cable + 1) % nodes == node).map(|cable| path(directory, cable, Side::Far));
         near.chain(far).collect()
     }
 }
@@ -284,7 +286,11 @@ impl Terminal {
         grantpt(&master)?;
         unlockpt(&master)?;
         let name = ptsname_r(&master)?;
-        let slave = File::options().read(true).write(true).custom_flags(libc::O_NOCTTY | libc::O_CLOEXEC).open(&name)?;
+        let slave = File::options()
+            .read(true)
+            .write(true)
+            .custom_flags(libc::O_NOCTTY | libc::O_CLOEXEC)
+            .open(&name)?;
         let mut settings = tcgetattr(&slave)?;
         cfmakeraw(&mut settings);
         tcsetattr(&slave, SetArg::TCSANOW, &settings)?;

@@ -15,8 +15,14 @@ const PLAIN: [Plain; 6] = [
     ("serial_returned", "Own heartbeats that came back on the line", |line| &line.returned),
     ("serial_noise", "What was read between two delimiters and is no heartbeat", |line| &line.noise),
     ("serial_overlong", "The same, longer than any frame", |line| &line.overlong),
-    ("serial_dropped", "Heartbeats that did not leave: replaced by newer ones, lost with the line, or at their hop limit", |line| &line.dropped),
-    ("serial_reopened", "Times that the device was opened again after it had been lost", |line| &line.reopened),
+    (
+        "serial_dropped",
+        "Heartbeats that did not leave: replaced by newer ones, lost with the line, or at their hop limit",
+        |line| &line.dropped,
+    ),
+    ("serial_reopened", "Times that the device was opened again after it had been lost", |line| {
+        &line.reopened
+    }),
 ];
 
 pub(super) fn lines(from: &Sources<'_>, out: &mut Vec<Family>) {
@@ -34,7 +40,8 @@ pub(super) fn lines(from: &Sources<'_>, out: &mut Vec<Family>) {
     });
     let both = |received: fn(&LineStats) -> &AtomicU64, sent: fn(&LineStats) -> &AtomicU64| {
         let of = |(line, stats): (&LineSettings, &LineStats)| {
-            let labels = |direction: &str| -> Labels { vec![device(line), ("direction", direction.to_owned())] };
+            let labels =
+                |direction: &str| -> Labels { vec![device(line), ("direction", direction.to_owned())] };
             [(labels("received"), read(received(stats))), (labels("sent"), read(sent(stats)))]
         };
         Series::Counter(each().flat_map(of).collect())
