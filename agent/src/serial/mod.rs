@@ -130,10 +130,7 @@ pub fn make(
     let (orders, orders_out) = rtrb::RingBuffer::new(ROOM);
     let (heard, heard_out) = rtrb::RingBuffer::new(ROOM);
     let (orders_ready, heard_ready) = (Arc::new(event()?), Arc::new(event()?));
-    let shared = Arc::new(Shared {
-        ready: AtomicU32::new(0),
-        reading_since: AtomicU64::new(NOT_READING),
-    });
+    let shared = Arc::new(Shared { ready: AtomicU32::new(0), reading_since: AtomicU64::new(NOT_READING) });
     let mut links = [ends::LinkLines::default(); MAX_LINKS];
     for (line, bit) in lines.iter().zip(0u32..) {
         let serial = settings.links.get(line.link.index()).and_then(|link| link.serial());
@@ -142,8 +139,14 @@ pub fn make(
             of_link.hops = hops(settings.nodes.len(), serial);
         }
     }
-    let ends =
-        Ends::new(links, orders, Arc::clone(&orders_ready), heard_out, Arc::clone(&heard_ready), Arc::clone(&shared));
+    let ends = Ends::new(
+        links,
+        orders,
+        Arc::clone(&orders_ready),
+        heard_out,
+        Arc::clone(&heard_ready),
+        Arc::clone(&shared),
+    );
     let queues = thread::Queues { orders: orders_out, orders_ready, heard, heard_ready, notes, wake_control };
     let serial = Serial::new(settings, &lines, queues, shared, Arc::clone(stats))?;
     Ok(Some((ends, serial)))
