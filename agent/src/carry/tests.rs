@@ -190,7 +190,7 @@ fn what_can_be_taken_up_is() {
         ("[runtime]", "[[group.resource]]\naddress = \"10.0.0.104\"\ninterface = \"eth0\"\n[runtime]"),
         ("[runtime]", "[[group]]\nname = \"new\"\n[runtime]"),
         ("[runtime]", "[runtime]\nrealtime = false"),
-        ("[runtime]", "[metrics]\nlisten = \"off\"\n[runtime]"),
+        ("[runtime]", "[metrics]\nlisten = \"127.0.0.1:9999\"\n[runtime]"),
         ("prefer = [\"alpha\", \"beta\"]", "prefer = [\"beta\", \"alpha\"]"),
         ("prefer = [\"beta\", \"alpha\"]", "prefer = [\"beta\"]"),
         (

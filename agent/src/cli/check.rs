@@ -8,6 +8,7 @@ use agent_core::config::{Policy, TieBreak};
 use super::{Exit, print};
 use crate::carry;
 use crate::config::{self, Look, show_duration};
+use crate::gate::ready;
 use crate::keys::{self, KeyError};
 use crate::loss::Loss;
 use crate::settings::{Autojoin, Cast, GroupSettings, LinkSettings, Medium, PingSettings, SerialLink, Settings};
@@ -49,7 +50,7 @@ pub(super) fn check(path: &Path, loss: Option<f64>, burst: Option<f64>) -> Exit 
 }
 
 /// What a running agent asks the binary that is to take its place: whether the file is sound, and whether it can go on
-/// from the state that the agent would hand over.
+/// from the state that the agent would hand over. Its programs are loaded already then: that must not take its time later.
 pub(super) fn resumes(path: &Path, terms: &str) -> Exit {
     let settings = match config::load(path) {
         Ok((settings, _)) => settings,
@@ -61,7 +62,10 @@ pub(super) fn resumes(path: &Path, terms: &str) -> Exit {
     let (exit, reason) = match (keys::load(&settings.key_file), carry::accept(terms)) {
         (Err(error), _) => (Exit::Configuration, error.to_string()),
         (Ok(_), Err(error)) => (Exit::No, error.to_string()),
-        (Ok(_), Ok(())) => return Exit::Done,
+        (Ok(_), Ok(())) => match ready::prepare(&settings) {
+            Ok(()) => return Exit::Done,
+            Err(error) => (Exit::No, error.to_string()),
+        },
     };
     print::err(&format!("{reason}\n"));
     exit

@@ -40,6 +40,18 @@ pub fn xdp(ebpf: &mut Ebpf) -> Result<&mut Xdp, ProgramError> {
     ebpf.program_mut(PROGRAM).ok_or(ProgramError::NotLoaded)?.try_into()
 }
 
+/// The same, loaded.
+///
+/// # Errors
+/// The object has none, or the verifier refuses it.
+pub fn load(ebpf: &mut Ebpf) -> Result<&mut Xdp, ProgramError> {
+    let program = xdp(ebpf)?;
+    if program.fd().is_err() {
+        program.load()?;
+    }
+    Ok(program)
+}
+
 /// Tries what `wanted` allows, in order; what did not work goes to `remarks`. What another way of before left on the
 /// interface goes once this one works, so that no packet is judged twice for long.
 pub fn attach(

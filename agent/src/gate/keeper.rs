@@ -11,6 +11,7 @@ use super::classifier::{self, ClassifierError, Side};
 use super::guard::{self, GuardError};
 use super::mapped::{MappedBars, MappedGates};
 use super::pins::{Pins, PinsError, Way};
+use super::ready;
 use super::{Device, Gates};
 use crate::settings::{Settings, XdpSetting};
 
@@ -105,6 +106,20 @@ impl Keeper {
         let pinned = self.pins.as_ref().map(|pins| pins.pin_maps(loader));
         if let Some(Err(error)) = pinned {
             self.problem = Some(GateError::Maps(error));
+        }
+    }
+
+    /// The programs of the object that are pinned count as loaded.
+    pub fn adopt(&self, ebpf: &mut Ebpf) {
+        if let Some(pins) = &self.pins {
+            ready::adopt(ebpf, pins.directory());
+        }
+    }
+
+    /// Programs that are loaded stay so for the next process.
+    pub fn keep(&self, ebpf: &mut Ebpf) {
+        if let Some(pins) = &self.pins {
+            ready::keep(ebpf, pins.directory());
         }
     }
 

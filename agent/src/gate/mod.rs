@@ -11,6 +11,7 @@ pub mod ingress;
 pub mod keeper;
 pub mod mapped;
 pub mod pins;
+pub mod ready;
 
 use agent_common::GroupId;
 use agent_common::ids::MAX_GROUPS;

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! DIRECTORY/maps-1f3c9a60e2b7d548/{CONFIG,LINKS,KEYS,WINDOWS,SLOTS,COUNTERS,NEWS,GATE_ADDRESSES,GATES,BARS,...}
+//! DIRECTORY/programs-9b1c40e2d3f8a657/{xbeat,...}
 //! DIRECTORY/{ingress,tcx,egress}-IFINDEX-NAME
 //! ```
 //! Maps of another layout are never read: they go once the programs that use them are replaced.
@@ -21,6 +22,7 @@ use nix::fcntl::{Flock, FlockArg};
 
 use super::Device;
 use super::bpffs::{self, BpffsError};
+use super::ready;
 
 /// The gate's maps. The lock of the bars is nobody's but the kernel's.
 const GATE_MAPS: [&str; 5] = [name::GATE_ADDRESSES, name::GATES, name::BARS, "BAR_LOCK", name::GATE_DROPS];
@@ -111,7 +113,7 @@ impl Pins {
             Err((_, Errno::EWOULDBLOCK)) => return Err(PinsError::Taken(directory.to_owned())),
             Err((_, errno)) => return Err(failed(errno.into())),
         };
-        let maps = directory.join(format!("{MAPS_PREFIX}{:016x}", layout()));
+        let maps = self::maps(directory);
         let mut remarks = Vec::new();
         if mounted && bpffs::mounts_are_private() {
             remarks.push(format!(
@@ -130,6 +132,8 @@ impl Pins {
     /// Gates are there and cannot be shut, or a map cannot be taken away.
     pub fn begin(&self) -> Result<(), PinsError> {
         self.shut()?;
+        // Programs that are loaded already are about the maps that go.
+        self.entries().iter().filter(|path| named(path, ready::PREFIX)).for_each(|path| remove(path));
         for map in HEARTBEAT_MAPS {
             let path = self.maps.join(map);
             match fs::remove_file(&path) {
@@ -164,9 +168,7 @@ impl Pins {
     /// Their directory cannot be made.
     pub fn pin_maps(&self, loader: &mut EbpfLoader<'_>) -> io::Result<()> {
         fs::create_dir_all(&self.maps)?;
-        for map in HEARTBEAT_MAPS.into_iter().chain(GATE_MAPS) {
-            loader.map_pin_path(map, self.maps.join(map));
-        }
+        on_pinned_maps(&self.directory, loader);
         Ok(())
     }
 
@@ -202,10 +204,16 @@ impl Pins {
         let _ = fs::remove_file(self.path(way, device));
     }
 
+    /// The directory.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// Takes everything away that was not used: links of interfaces that are gone, maps of another layout.
     pub fn tidy(&self) {
+        let programs = ready::directory(&self.directory);
         for path in self.entries() {
-            if path != self.maps && !self.used.contains(&path) {
+            if path != self.maps && path != programs && !self.used.contains(&path) {
                 remove(&path);
             }
         }
@@ -213,7 +221,7 @@ impl Pins {
 
     /// Whether maps of another layout are there: of an agent of another version, whose gates could not be shut.
     pub fn has_strangers(&self) -> bool {
-        self.entries().iter().any(|path| *path != self.maps && path.is_dir())
+        self.entries().iter().any(|path| *path != self.maps && named(path, MAPS_PREFIX))
     }
 
     /// Takes everything away. What this process holds itself lasts until it ends.
@@ -237,15 +245,29 @@ impl Pins {
 
 /// Nothing else in the directory is touched.
 fn is_ours(path: &Path) -> bool {
-    let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return false };
-    [MAPS_PREFIX, "ingress-", "tcx-", "egress-"].iter().any(|prefix| name.starts_with(prefix))
+    [MAPS_PREFIX, ready::PREFIX, "ingress-", "tcx-", "egress-"].iter().any(|prefix| named(path, prefix))
+}
+
+fn named(path: &Path, prefix: &str) -> bool {
+    path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(prefix))
+}
+
+/// Lets an object be loaded onto the maps that are pinned in `directory`, whoever holds it.
+pub(super) fn on_pinned_maps(directory: &Path, loader: &mut EbpfLoader<'_>) {
+    let maps = maps(directory);
+    for map in HEARTBEAT_MAPS.into_iter().chain(GATE_MAPS) {
+        loader.map_pin_path(map, maps.join(map));
+    }
+}
+
+fn maps(directory: &Path) -> PathBuf {
+    directory.join(format!("{MAPS_PREFIX}{:016x}", layout()))
 }
 
 /// The layout of the maps that are pinned in `directory`, if all of this version's are there.
 pub fn complete(directory: &Path) -> Option<u64> {
-    let layout = layout();
-    let maps = directory.join(format!("{MAPS_PREFIX}{layout:016x}"));
-    HEARTBEAT_MAPS.iter().chain(&GATE_MAPS).all(|map| maps.join(map).exists()).then_some(layout)
+    let maps = maps(directory);
+    HEARTBEAT_MAPS.iter().chain(&GATE_MAPS).all(|map| maps.join(map).exists()).then(layout)
 }
 
 fn remove(path: &Path) {

@@ -135,6 +135,7 @@ pub fn attach(
         programs.serve(&served)?;
         let outlives = |device: &Device| carried.iter().any(|(on, how)| on == device && how.outlives);
         let gate = keeper.complete(&mut programs.ebpf, settings, outlives);
+        keeper.keep(&mut programs.ebpf);
         Ok((loaded, gate))
     });
     remarks.extend(keeper.remarks());
@@ -172,6 +173,7 @@ fn load(
         }
     })?;
     // Before the maps are taken: the program refers to them by descriptors that `ebpf` still holds.
+    keeper.adopt(&mut ebpf);
     load_programs(&mut ebpf, settings.runtime.xdp).map_err(LoadError::Program)?;
     let keys: Array<MapData, KeyState> = take(&mut ebpf, name::KEYS)?;
     let counters: PerCpuArray<MapData, u64> = take(&mut ebpf, name::COUNTERS)?;
@@ -189,14 +191,14 @@ fn load(
 }
 
 /// Those that some interface may want, now or when it comes.
-fn load_programs(ebpf: &mut Ebpf, wanted: XdpSetting) -> Result<(), ProgramError> {
+pub(crate) fn load_programs(ebpf: &mut Ebpf, wanted: XdpSetting) -> Result<(), ProgramError> {
     match wanted {
         XdpSetting::Auto => {
-            ingress::xdp(ebpf)?.load()?;
+            ingress::load(ebpf)?;
             // Where it is needed in the end, that it is not there is told.
             let _ = classifier::load(ebpf, Side::Ingress);
         }
-        XdpSetting::Native | XdpSetting::Generic => ingress::xdp(ebpf)?.load()?,
+        XdpSetting::Native | XdpSetting::Generic => drop(ingress::load(ebpf)?),
         XdpSetting::Tcx => drop(classifier::load(ebpf, Side::Ingress)?),
         XdpSetting::Off => {}
     }

@@ -252,7 +252,8 @@ impl Hub {
     }
 
     fn refuse(&mut self, error: String, reply: Reply) {
-        self.tell(What::config("configuration", "refused", Some(error.clone())), Weight::Warn);
+        let reasons = error.replace('\n', "; ");
+        self.tell(What::config("configuration", "refused", Some(reasons)), Weight::Warn);
         tell(reply, Err(error));
     }
 }
