@@ -52,12 +52,12 @@ impl Channel {
     pub fn ready(&self, known: Option<&str>, limit: Duration) -> Result<(String, String)> {
         clock::wait_for("the machine's boot", limit, || {
             let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-            Ok(heard.iter().rev().find_map(|reply| match reply {
-                Reply::Ready { release, boot } if known != Some(boot) => {
-                    Some((release.clone(), boot.clone()))
-                }
-                Reply::Ready { .. } | Reply::Done { .. } | Reply::Failed { .. } => None,
-            }))
+            // The newest says how it is; those before it are of earlier boots.
+            let newest = heard.iter().rev().find_map(|reply| match reply {
+                Reply::Ready { release, boot } => Some((release.clone(), boot.clone())),
+                Reply::Done { .. } | Reply::Failed { .. } => None,
+            });
+            Ok(newest.filter(|(_, boot)| known != Some(boot.as_str())))
         })
     }
 

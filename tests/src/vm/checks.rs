@@ -20,7 +20,7 @@ use crate::lab::clock;
 use crate::privileged;
 
 /// What the tests of the verdicts may take in a machine.
-const TEST_LIMIT: Duration = Duration::from_secs(240);
+const TEST_LIMIT: Duration = Duration::from_secs(480);
 /// TCX came with 6.6.
 const TCX_SINCE: (u32, u32) = (6, 6);
 /// The cluster of the checks that follow.
