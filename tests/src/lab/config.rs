@@ -41,6 +41,10 @@ pub struct Spec {
     pub realtime: bool,
     /// How serial lines join the nodes, if they do.
     pub serial: Option<SerialSpec>,
+    /// Ping groups, each with the router on one of the bridges as its target.
+    pub pings: Vec<PingSpec>,
+    /// How long a node reaches more of them before the group moves.
+    pub reachtime: Duration,
     /// Who may decide.
     pub policy: Policy,
     /// The file with the daemon's keys, if not the one made for the cluster.
@@ -58,11 +62,24 @@ pub struct LinkSpec {
     pub ipv6: bool,
 }
 
+/// A ping group. Its target is the last host of the network, which is no node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PingSpec {
+    /// Which of the bridges the target is asked on.
+    pub bridge: usize,
+    /// Over IPv6 instead of IPv4.
+    pub ipv6: bool,
+    /// No answer for longer is death.
+    pub deadtime: Duration,
+}
+
 /// How frames of a link reach the peers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Cast {
     /// A copy for each.
     Unicast,
+    /// The same, to the link-local IPv6 addresses.
+    LinkLocal,
     /// To the broadcast address.
     Broadcast,
     /// To a group.
@@ -89,6 +106,8 @@ pub enum Xdp {
 pub enum Policy {
     /// Two nodes, `tie_break = "always"`.
     TwoNodeAlways,
+    /// Two nodes, and the first ping group breaks the tie.
+    TwoNodePing,
     /// A majority of votes.
     Majority,
 }
@@ -116,6 +135,8 @@ impl Default for Spec {
             xdp: Xdp::Auto,
             realtime: true,
             serial: None,
+            pings: Vec::new(),
+            reachtime: Duration::from_secs(5),
             policy: Policy::TwoNodeAlways,
             generation: Generation::File,
         }
@@ -131,7 +152,8 @@ impl Default for LinkSpec {
 impl Spec {
     /// How many bridges the links need; the service is on the first.
     pub fn bridges(&self) -> usize {
-        self.links.iter().map(|link| link.bridge + 1).max().unwrap_or(1)
+        let links = self.links.iter().map(|link| link.bridge + 1);
+        links.chain(self.pings.iter().map(|ping| ping.bridge + 1)).max().unwrap_or(1)
     }
 
     /// How many nodes may serve.
@@ -153,6 +175,7 @@ impl Spec {
         }
         text += match self.policy {
             Policy::TwoNodeAlways => "[quorum]\npolicy = \"two-node\"\ntie_break = \"always\"\n",
+            Policy::TwoNodePing => "[quorum]\npolicy = \"two-node\"\ntie_break = \"ping\"\n",
             Policy::Majority => "[quorum]\npolicy = \"majority\"\n",
         };
         for link in &self.links {
@@ -160,6 +183,7 @@ impl Spec {
         }
         text += &self.serial_link(directory.parent().unwrap_or(directory));
         text += &self.group();
+        text += &self.ping_groups();
         text += &self.tail(directory, bpffs);
         text
     }
@@ -167,7 +191,8 @@ impl Spec {
     fn head(&self, me: usize, directory: &Path) -> String {
         format!(
             "[cluster]\nname = \"{}\"\nkey_file = \"{}/keys.toml\"\nnode = \"{}\"\n\
-             [timing]\nkeepalive = \"{}us\"\ndeadtime = \"{}us\"\nwarntime = \"{}us\"\ninitdead = \"{}us\"\n",
+             [timing]\nkeepalive = \"{}us\"\ndeadtime = \"{}us\"\nwarntime = \"{}us\"\ninitdead = \"{}us\"\n\
+             reachtime = \"{}us\"\n",
             self.cluster,
             directory.display(),
             self.names().get(me).unwrap_or(&"nobody"),
@@ -175,6 +200,7 @@ impl Spec {
             self.deadtime.as_micros(),
             (self.deadtime / 2).as_micros(),
             self.initdead.as_micros(),
+            self.reachtime.as_micros(),
         )
     }
 
@@ -185,6 +211,13 @@ impl Spec {
             (Cast::Unicast, ipv6) => {
                 let peers = self.names().iter().enumerate().map(|(host, name)| {
                     format!("{name} = \"{}\"", Port { host, bridge: link.bridge }.address(ipv6))
+                });
+                let peers = peers.collect::<Vec<_>>().join(", ");
+                let _ = writeln!(text, "type = \"ucast\"\npeers = {{ {peers} }}");
+            }
+            (Cast::LinkLocal, _) => {
+                let peers = self.names().iter().enumerate().map(|(host, name)| {
+                    format!("{name} = \"{}\"", Port { host, bridge: link.bridge }.link_local())
                 });
                 let peers = peers.collect::<Vec<_>>().join(", ");
                 let _ = writeln!(text, "type = \"ucast\"\npeers = {{ {peers} }}");
@@ -223,6 +256,24 @@ impl Spec {
             let _ = writeln!(
                 text,
                 "[[group.resource]]\ntype = \"ip\"\naddress = \"{address}/{prefix}\"\ninterface = \"eth0\""
+            );
+        }
+        text
+    }
+
+    /// The host that is pinged: the observer, behind the client.
+    pub fn router(&self) -> usize {
+        self.nodes + 1
+    }
+
+    fn ping_groups(&self) -> String {
+        let mut text = String::new();
+        for (place, ping) in self.pings.iter().enumerate() {
+            let target = Port { host: self.router(), bridge: ping.bridge }.address(ping.ipv6);
+            let _ = writeln!(
+                text,
+                "[[ping]]\nname = \"router{place}\"\ntargets = [\"{target}\"]\ndeadtime = \"{}us\"",
+                ping.deadtime.as_micros()
             );
         }
         text
