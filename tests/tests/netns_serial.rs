@@ -257,6 +257,30 @@ fn a_line_that_takes_nothing_delays_nothing() -> Result<()> {
 }
 
 #[test]
+fn a_restart_in_place_is_borne_over_a_line_alone() -> Result<()> {
+    scenario(pair(), |cluster| {
+        let holder = cluster.start()?;
+        let other = cluster.other(holder);
+        wait_line(cluster, holder, other, "up")?;
+        let from_ns = clock::now_ns();
+        let events = cluster.events(other)?;
+        cluster.network().cut(Port { host: holder, bridge: HEARTBEATS })?;
+        events.wait(from_ns, &[("event", "link"), ("link", "ucast:eth1"), ("to", "dead")], LIMIT)?;
+        cluster.agent(holder)?.ask(&["restart"])?;
+        // The next process has opened the line.
+        clock::wait_for("the line to be open", LIMIT, || {
+            let status = cluster.agent(holder)?.status()?;
+            Ok((status["lines"][0]["state"] == "open").then_some(()))
+        })?;
+        wait_line(cluster, holder, other, "up")?;
+        clock::pause(cluster.spec().deadtime * 2)?;
+        assert_eq!(line_state(cluster, other, holder)?, "up");
+        nothing_moved(cluster, from_ns, holder, &[events]);
+        Ok(())
+    })
+}
+
+#[test]
 fn a_ring_survives_each_of_its_cables() -> Result<()> {
     scenario(ring(), |cluster| {
         let holder = cluster.start()?;
