@@ -10,9 +10,12 @@ use std::cell::Cell;
 
 use agent_core::PeerState;
 use common::{agent, peer_states, rounds};
+use xbeat::links::Wire;
+use xbeat::rt::waker::Woken;
 use xbeat::takeover::Task;
 
 const PORT: u16 = 46_950;
+const OTHER_PORT: u16 = 46_952;
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
@@ -62,4 +65,26 @@ fn heartbeats_a_death_and_a_takeover_allocate_nothing() {
     drop(std::hint::black_box(vec![1u8; 16]));
     assert_eq!(ALLOCATIONS.with(Cell::get) - before, 2, "the count works");
     assert_eq!((steady, takeover), (0, 0));
+}
+
+/// Sockets are made and closed by the follower: the loop takes them, uses them and gives them back.
+#[test]
+fn sockets_come_and_go_without_an_allocation() {
+    let (mut alpha, mut beta) = (agent(0, 5, OTHER_PORT), agent(1, 5, OTHER_PORT));
+    rounds(&mut [&mut alpha, &mut beta], |agents| agents.iter().all(|agent| agent.heard() >= 20));
+
+    let before = ALLOCATIONS.with(Cell::get);
+    assert!(alpha.follower.hand(Wire::Part { place: 0, part: None }).is_ok());
+    alpha.rt.round(Woken { timer: true, receive: false });
+    let part = alpha.follower.take_back().unwrap();
+    let sent = alpha.sent();
+    let silent = beta.heard();
+    rounds(&mut [&mut alpha, &mut beta], |agents| agents[1].sent() > 100);
+    assert_eq!(alpha.sent(), sent, "there is nothing to send on");
+    assert!(beta.heard() <= silent + 5, "what was under way");
+
+    assert!(alpha.follower.hand(Wire::Part { place: 0, part: Some(part) }).is_ok());
+    rounds(&mut [&mut alpha, &mut beta], |agents| agents[1].heard() > silent + 50);
+    assert_eq!(ALLOCATIONS.with(Cell::get) - before, 0);
+    assert!(alpha.follower.take_back().is_none(), "there was nothing to give back");
 }

@@ -27,7 +27,9 @@ fn has_logged(cluster: &Cluster, node: usize, words: &[&str]) -> Result<bool> {
 /// The pins of a node's eth0, as they begin.
 fn pins(cluster: &Cluster, node: usize) -> Result<Vec<String>> {
     let mut ways = Vec::new();
-    for entry in std::fs::read_dir(bpffs(cluster, node))? {
+    // Where nothing is pinned, the directory goes as well.
+    let Ok(entries) = std::fs::read_dir(bpffs(cluster, node)) else { return Ok(ways) };
+    for entry in entries {
         let name = entry?.file_name().to_string_lossy().into_owned();
         ways.extend(name.ends_with("-eth0").then(|| name.split('-').next().unwrap_or_default().to_owned()));
     }

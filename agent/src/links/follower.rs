@@ -15,7 +15,6 @@ use agent_common::LinkId;
 use agent_core::Instant;
 use agent_core::config::GateKind;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use rtrb::PushError;
 use tracing::{debug, warn};
 
 use super::grounds::{Ground, Grounds};
@@ -31,7 +30,6 @@ use crate::io::programs::Programs;
 use crate::rt::clock;
 use crate::settings::{LinkSettings, ReceiveMode, Settings};
 use crate::stats::Stats;
-use crate::takeover::wake;
 
 /// Changes come in swarms: from the first to the look at what is there.
 const LOOK_AFTER: Duration = Duration::from_millis(5);
@@ -122,7 +120,7 @@ impl Follower {
     pub fn run(mut self) -> (Keeper, Option<Programs>) {
         // Once at the start: something may have changed since it was looked at.
         let mut look_at = clock::now();
-        while !self.queues.rt.wires.is_abandoned() {
+        while !self.queues.rt.is_abandoned() {
             let now = clock::now();
             let watched = &self.parts.watched;
             let ours = |index, name: Option<&str>| {
@@ -154,7 +152,7 @@ impl Follower {
         // An interruption or a failure ends the wait early, and everything is looked at again.
         let _ = poll(&mut ready, timeout);
         let _ = self.queues.rt.returned_ready.read();
-        while self.queues.rt.returned.pop().is_ok() {}
+        while self.queues.rt.take_back().is_some() {}
     }
 
     /// Looks at every interface, and does what follows.
@@ -365,7 +363,7 @@ impl Follower {
         let is_owed = std::mem::replace(&mut watched.has_part, part.is_some());
         self.send(Wire::Part { place, part });
         for _ in 0..ANSWER_LOOKS {
-            if !is_owed || self.queues.rt.returned.pop().is_ok() || self.queues.rt.wires.is_abandoned() {
+            if !is_owed || self.queues.rt.take_back().is_some() || self.queues.rt.is_abandoned() {
                 return;
             }
             let _ = poll(&mut [], ANSWER_LOOK_MS);
@@ -380,14 +378,13 @@ impl Follower {
     }
 
     fn send(&mut self, mut wire: Wire) {
-        while let Err(PushError::Full(back)) = self.queues.rt.wires.push(wire) {
-            if self.queues.rt.wires.is_abandoned() {
+        while let Err(back) = self.queues.rt.hand(wire) {
+            if self.queues.rt.is_abandoned() {
                 return;
             }
             wire = back;
             let _ = poll(&mut [], ANSWER_LOOK_MS);
         }
-        wake(&self.queues.rt.wires_ready);
     }
 
     fn tell(&mut self, place: usize, change: Change) {

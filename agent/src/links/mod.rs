@@ -79,6 +79,28 @@ impl RtEnd {
     }
 }
 
+impl FollowerEnd {
+    /// Hands something to the rt thread.
+    ///
+    /// # Errors
+    /// There is no room; it comes back.
+    pub fn hand(&mut self, wire: Wire) -> Result<(), Wire> {
+        self.wires.push(wire).map_err(|rtrb::PushError::Full(wire)| wire)?;
+        wake(&self.wires_ready);
+        Ok(())
+    }
+
+    /// What the rt thread has given back.
+    pub fn take_back(&mut self) -> Option<Box<Part>> {
+        self.returned.pop().ok()
+    }
+
+    /// Whether the rt thread has ended.
+    pub fn is_abandoned(&self) -> bool {
+        self.wires.is_abandoned()
+    }
+}
+
 /// The two ends.
 ///
 /// # Errors

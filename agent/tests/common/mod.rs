@@ -45,7 +45,9 @@ fn settings(me: u8, port: u16) -> Settings {
         cluster: "no-allocation".to_owned(),
         cluster_id: cluster_id("no-allocation"),
         me: node(me),
-        nodes: names.map(|name| NodeSettings { name: name.to_owned(), witness: false, joined: false }).to_vec(),
+        nodes: names
+            .map(|name| NodeSettings { name: name.to_owned(), witness: false, joined: false })
+            .to_vec(),
         timing: Timing {
             keepalive: Duration::from_millis(2),
             deadtime: Duration::from_millis(200),
@@ -135,7 +137,8 @@ pub(crate) struct Agent {
     pub(crate) jobs: rtrb::Consumer<Job>,
     pub(crate) notes: rtrb::Consumer<Note>,
     pub(crate) commands: rtrb::Producer<Command>,
-    _others: (rtrb::Producer<xbeat::takeover::Outcome>, triple_buffer::Output<Snapshot>, FollowerEnd),
+    pub(crate) follower: FollowerEnd,
+    _others: (rtrb::Producer<xbeat::takeover::Outcome>, triple_buffer::Output<Snapshot>),
 }
 
 fn event() -> EventFd {
@@ -211,7 +214,16 @@ fn build(settings: &Settings, incarnation: u64) -> Agent {
         stats: Arc::clone(&stats),
     };
     let rt = Rt::new(parts).unwrap();
-    Agent { rt, _line: line, stats, jobs, notes, commands: commands_in, _others: (outcomes_in, shown, follower) }
+    Agent {
+        rt,
+        _line: line,
+        stats,
+        jobs,
+        notes,
+        commands: commands_in,
+        follower,
+        _others: (outcomes_in, shown),
+    }
 }
 
 impl Agent {

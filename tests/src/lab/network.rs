@@ -158,6 +158,12 @@ impl Port {
         Ipv6Addr::new(0xfd77, u16::from(small(self.bridge)), 0, 0, 0, 0, 0, u16::from(small(self.host + 1)))
     }
 
+    /// The host's link-local address there, which only means something beside the interface.
+    pub fn link_local(self) -> Ipv6Addr {
+        let (bridge, host) = (u16::from(small(self.bridge)), u16::from(small(self.host + 1)));
+        Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0x77, bridge, host)
+    }
+
     /// Either of them.
     pub fn address(self, ipv6: bool) -> IpAddr {
         if ipv6 { self.ipv6().into() } else { self.ipv4().into() }
@@ -186,9 +192,10 @@ fn address_lines(number: usize, bridges: usize) -> String {
     let mut lines = String::new();
     for bridge in 0..bridges {
         let port = Port { host: number, bridge };
-        let (interface, v4, v6) = (port.interface(), port.ipv4(), port.ipv6());
+        let (interface, v4, v6, local) = (port.interface(), port.ipv4(), port.ipv6(), port.link_local());
         lines += &format!(
-            "link set {interface} up\naddr add {v4}/24 broadcast + dev {interface}\naddr add {v6}/64 dev {interface} nodad\n"
+            "link set {interface} up\naddr add {v4}/24 broadcast + dev {interface}\n\
+             addr add {v6}/64 dev {interface} nodad\naddr add {local}/64 dev {interface} nodad\n"
         );
     }
     lines
