@@ -1,5 +1,5 @@
-//! One line: opened, read, written, lost and opened again. It is closed until its device can be had, and looked for
-//! again every [`REOPEN`].
+//! One line: opened, read, written, lost and opened again. While its device cannot be had, it is looked for twice a
+//! second.
 //!
 //! ```text
 //!          wanted                opened
