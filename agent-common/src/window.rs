@@ -310,7 +310,7 @@ fn link_index<F: Frame>(frame: F) -> usize {
 
 /// Between the sequence lock and what it guards, for a reader on another processor: what was stored before is seen
 /// before what is stored after. x86 orders stores by itself. BPF has no such instruction before 6.15 (load-acquire and
-/// store-release), so on arm64 the kernel's side relies on the reader: see docs/internals.md.
+/// store-release), so the kernel's side lacks it: docs/safety.md says what arm64 needs.
 #[inline(always)]
 fn store_barrier() {
     #[cfg(not(target_arch = "bpf"))]

@@ -122,20 +122,6 @@ fn is_sent_to(link: &LinkConfig, datagram: &Datagram) -> bool {
     (a ^ e) | (b ^ f) | (c ^ g) | (d ^ h) == 0
 }
 
-/// Whether a datagram is for the port of any link: the rest of it is worth looking at.
-#[inline(always)]
-pub(crate) fn is_to_a_port(datagram: &Datagram) -> bool {
-    let Some(links) = maps::links() else { return false };
-    let mut id = 0;
-    while id < MAX_LINKS {
-        if links[id].port == datagram.port && links[id].ifindex != 0 {
-            return true;
-        }
-        id += 1;
-    }
-    false
-}
-
 /// Validates and records.
 #[inline(always)]
 fn hear<C: Context>(ctx: &C, scratch: *mut Scratch) -> Result<(), Reject> {

@@ -17,6 +17,8 @@ mod maps;
 #[cfg(target_arch = "bpf")]
 mod parse;
 #[cfg(target_arch = "bpf")]
+mod skb;
+#[cfg(target_arch = "bpf")]
 mod time;
 
 #[cfg(target_arch = "bpf")]
@@ -31,15 +33,14 @@ mod program {
     use crate::{
         gate,
         heartbeat::{self, Verdict},
-        parse::{Context as _, HEADERS_MAX, Packet, headers},
+        parse::Packet,
+        skb,
     };
 
     /// `TCX_NEXT` and `TC_ACT_UNSPEC`: whoever else is asked decides.
     const NEXT: i32 = -1;
     /// `TCX_DROP` and `TC_ACT_SHOT`.
     const SHOT: i32 = 2;
-    /// Bytes that must be there before anything is known of an arriving packet.
-    const LOOK_LEN: usize = if HEADERS_MAX > gate::LOOK_LEN { HEADERS_MAX } else { gate::LOOK_LEN };
 
     /// Ingress of an interface that carries links of the cluster or service addresses.
     #[xdp]
@@ -60,11 +61,7 @@ mod program {
     /// The same for an interface that takes no XDP program: one step later, at TCX or clsact ingress.
     #[classifier]
     fn xbeat_ingress(ctx: TcContext) -> i32 {
-        pull(&ctx, LOOK_LEN);
-        // A datagram to one of our ports is read to its end; all others are judged by their headers.
-        if headers(Packet::of(&ctx)).is_some_and(|datagram| heartbeat::is_to_a_port(&datagram)) {
-            pull(&ctx, usize::MAX);
-        }
+        skb::bring_arriving(&ctx);
         let verdict = heartbeat::handle(&ctx);
         match verdict {
             Verdict::Foreign if gate::shuts_out(Packet::of(&ctx)) => SHOT,
@@ -78,19 +75,8 @@ mod program {
     /// Egress of an interface that carries service addresses.
     #[classifier]
     fn xbeat_egress(ctx: TcContext) -> i32 {
-        pull(&ctx, gate::LOOK_LEN);
+        skb::bring_leaving(&ctx);
         if gate::shuts_in(Packet::of(&ctx)) { SHOT } else { NEXT }
-    }
-
-    /// Brings the first `len` bytes of a packet into its first piece, where a program can read them, if there are as
-    /// many. If that fails, it is nobody's. What was read of the packet before must be read afresh.
-    #[inline(always)]
-    fn pull(ctx: &TcContext, len: usize) {
-        let linear = ctx.end() - ctx.start();
-        let whole = ctx.len() as usize;
-        if linear < len && linear < whole {
-            let _ = ctx.pull_data(whole.min(len) as u32);
-        }
     }
 
     #[cfg(feature = "debug-log")]

@@ -19,13 +19,10 @@ const PROTOCOL_UDP: u8 = 17;
 const FRAGMENT: u16 = 0x3fff;
 const U16_MASK: usize = 0xffff;
 
-/// Most bytes of headers before a datagram's payload: two VLAN tags, IPv4 with all its options.
-pub(crate) const HEADERS_MAX: usize = ETHERNET_LEN + 2 * VLAN_LEN + 60 + UDP_LEN;
-
 /// A UDP datagram, and where its payload lies.
 #[derive(Clone, Copy)]
 pub(crate) struct Datagram {
-    /// Offset of the payload from the start of the packet, at most [`HEADERS_MAX`].
+    /// Offset of the payload from the start of the packet, at most 90.
     pub(crate) payload: usize,
     /// Offset of the source address, which is as long as the version says.
     pub(crate) source: usize,

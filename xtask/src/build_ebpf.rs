@@ -5,7 +5,7 @@ use std::{fs, io, path::Path};
 
 use anyhow::{Context, Result};
 
-use crate::{cargo, privilege::Privilege, progress, setup, shell, workspace::Workspace};
+use crate::{cargo, privilege::Privilege, progress, setup, shell, strip, workspace::Workspace};
 
 const PACKAGE: &str = "agent-ebpf";
 /// Programs for tests and benchmarks; each becomes an object beside the product's.
@@ -78,6 +78,7 @@ pub(crate) fn lint(workspace: &Workspace) -> Result<()> {
 /// Puts the object where everybody looks for it, and leaves an equal one alone: its time decides what is built again.
 fn publish(built: &Path, published: &Path) -> Result<usize> {
     let object = fs::read(built).with_context(|| format!("cannot read {}", built.display()))?;
+    let object = strip::debug_info(&object)?;
     match fs::read(published) {
         Ok(old) if old == object => return Ok(object.len()),
         Err(error) if error.kind() != io::ErrorKind::NotFound => {

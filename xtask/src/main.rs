@@ -12,6 +12,7 @@ mod progress;
 mod setup;
 mod shell;
 mod sim;
+mod strip;
 mod test;
 mod vm;
 mod workspace;
