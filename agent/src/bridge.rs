@@ -188,6 +188,12 @@ pub struct Keyring {
     pub states: Vec<KeyState>,
 }
 
+impl Drop for Keyring {
+    fn drop(&mut self) {
+        crate::keys::wipe(&mut self.states);
+    }
+}
+
 impl std::fmt::Debug for Keyring {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.debug_struct("Keyring").field("sign_with", &self.sign_with).finish_non_exhaustive()

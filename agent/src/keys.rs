@@ -12,7 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use thiserror::Error;
 use toml::de::DeTable;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::bridge::Keyring;
 use crate::config::report::{Finding, Findings};
@@ -100,6 +100,17 @@ pub fn load(path: &Path) -> Result<Keyring, KeyError> {
         }
     }
     Ok(Keyring { sign_with: keys.sign_with, states })
+}
+
+/// Overwrites HMAC's states: whoever has them can sign, so they are worth as much as the secrets. The kernel's copy goes with
+/// its map.
+pub fn wipe(states: &mut [KeyState]) {
+    for state in states {
+        state.inner.zeroize();
+        state.outer.zeroize();
+        state.screen.zeroize();
+        state.valid.zeroize();
+    }
 }
 
 /// The text of a key file that only its owner can read.

@@ -32,6 +32,12 @@ pub struct Receiver {
     batch: Batch,
 }
 
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        crate::keys::wipe(&mut *self.keys);
+    }
+}
+
 impl Receiver {
     /// A receiver that has heard nothing.
     pub fn new(config: ClusterConfig, keyring: &Keyring) -> Self {

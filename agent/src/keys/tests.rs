@@ -164,3 +164,12 @@ fn no_message_shows_a_secret() {
     let ring = load(path).unwrap();
     assert!(!format!("{ring:?}").contains(&format!("{}", ring.states[1].inner[0])));
 }
+
+#[test]
+fn states_are_overwritten() {
+    let mut states = [KeyState::from_secret(&[7; SECRET_MIN]), KeyState::default()];
+    wipe(&mut states);
+    for state in states {
+        assert_eq!((state.inner, state.outer, state.screen, state.valid), ([0; 8], [0; 8], [0; 2], 0));
+    }
+}

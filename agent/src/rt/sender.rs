@@ -82,6 +82,12 @@ impl Sender {
     }
 }
 
+impl Drop for Sender {
+    fn drop(&mut self) {
+        crate::keys::wipe(std::slice::from_mut(&mut self.key));
+    }
+}
+
 /// The states of the key that signs; `keys` makes sure that it exists.
 fn signing_key(keyring: &Keyring) -> KeyState {
     keyring.states.get(usize::from(keyring.sign_with.raw())).copied().unwrap_or_default()

@@ -54,10 +54,8 @@ fn drawn(screen: &Screen, width: u16, height: u16) -> (String, Terminal<TestBack
     let buffer = terminal.backend().buffer();
     let mut text = String::new();
     for y in 0..height {
-        for x in 0..width {
-            text.push_str(buffer[(x, y)].symbol());
-        }
-        text.truncate(text.trim_end().len());
+        let row: String = (0..width).map(|x| buffer[(x, y)].symbol()).collect();
+        text.push_str(row.trim_end());
         text.push('\n');
     }
     (text, terminal)
