@@ -121,6 +121,8 @@ pub struct CarriedPeer {
     pub incarnation: u64,
     /// Its newest sequence number.
     pub seq: u64,
+    /// How many of its frames had been above everything heard before: a slot that knows of fewer is a new one.
+    pub accepted: u64,
     /// Its newest stamp that counts.
     pub counts_at: Option<Instant>,
     /// Whether its present life has ever counted.

@@ -83,7 +83,7 @@ pub(crate) struct Peer {
     /// may have counted and is gone from the slot, so that life is taken to have ended no earlier than this (I2).
     reborn_at: Option<Instant>,
     /// When this process took it over as living. What came in between may have been lost with the slots, so its silence begins
-    /// there, until a slot is seen that goes on where the process before had read (I2).
+    /// there, unless the first reading goes on where the process before had read (I2).
     spared: Option<Instant>,
     deadtime: Duration,
     /// What it says of its life.
@@ -205,10 +205,10 @@ impl Peer {
         if reading.read_at < self.read_at {
             return news;
         }
-        self.read_at = reading.read_at;
-        if reading.heard && (reading.beat.incarnation, reading.beat.seq) >= (self.incarnation, self.seq) {
+        if self.read_at == Instant::ZERO && self.goes_on(reading) {
             self.spared = None;
         }
+        self.read_at = reading.read_at;
         if reading.heard && reading.beat.incarnation >= self.incarnation {
             if reading.beat.incarnation > self.incarnation || !self.heard {
                 self.begin_life(&reading.beat, now, out);

@@ -181,6 +181,8 @@ pub struct NodeView {
     pub deadtime: Duration,
     /// Heartbeats above everything heard before.
     pub accepted: u64,
+    /// How many ping groups it reaches, as it said last.
+    pub score: u8,
     /// By link id.
     pub links: [LinkView; MAX_LINKS],
 }

@@ -118,6 +118,10 @@ fn report(sum: &Sum) {
         witness.went_back
     );
     println!(
+        "groups handed over to who reaches more {}, leases ended for want of a ping {}, agents replaced in turn {}",
+        witness.reach_moves, witness.pings_lost, witness.rolled
+    );
+    println!(
         "runs {}, violations {}, share served {:.1} %, handovers {}",
         sum.runs,
         sum.failed.len(),

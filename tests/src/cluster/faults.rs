@@ -34,7 +34,9 @@ impl World {
             66 => self.all_at_once(),
             67..=69 => self.part_from_holder(node),
             70..=75 => self.ask_for_pause(node),
-            76..=87 => self.operate(node),
+            76..=85 => self.operate(node),
+            86 | 87 if self.plan.pings != 0 => self.reach_something(node),
+            86 | 87 => self.operate(node),
             88..=91 => self.drift(node),
             92..=95 if self.plan.kind == Kind::Standstill => self.freeze(node),
             92..=96 if self.plan.kind == Kind::Voters => self.change_votes(node),
@@ -152,7 +154,7 @@ impl World {
         let mut machine = self.boot(node, self.machines[index].votes);
         let old = &self.machines[index];
         (machine.disk, machine.life, machine.deadtime_us) = (old.disk, old.life, old.deadtime_us);
-        machine.highest = old.highest;
+        (machine.highest, machine.knows_joined) = (old.highest, old.knows_joined);
         machine.is_up = false;
         if self.plan.goes_back && self.rng.chance(200) {
             machine.wall_ms_at_zero -= self.rng.below(WALL_BACK_MS);
@@ -252,6 +254,9 @@ impl World {
         let index = usize::from(node);
         let Some(agent) = self.machines[index].agent.as_ref().filter(|_| !self.is_calm) else { return };
         let Some(carried) = agent.node.carry() else { return };
+        if self.plan.kind == Kind::Restarts {
+            return self.replace(node, carried);
+        }
         let roll = self.rng.below(100);
         if (60..75).contains(&roll) {
             // The new process fails, the old one goes on, and is killed later: the state is too old by then.

@@ -84,6 +84,8 @@ pub struct Kernel {
     peers: Vec<Peer>,
     pub(super) gates: [Gate; GROUPS],
     order_per_link: bool,
+    /// By link: the interval that its frames announce, 0 for the node's.
+    pub(super) paces_us: [u32; LINKS],
 }
 
 impl Kernel {
@@ -97,6 +99,7 @@ impl Kernel {
             peers: Vec::new(),
             gates: [Gate::default(); GROUPS],
             order_per_link,
+            paces_us: [0; LINKS],
         };
         kernel.forget(true);
         kernel
@@ -146,6 +149,7 @@ impl Kernel {
         let is_known = self.nodes >> packet.node & 1 == 1 && packet.node != self.me;
         let is_bounded = packet.deadtime_us != 0 && packet.deadtime_us <= self.deadtime_max_us;
         let (ours, me, per_link) = (self.ours, self.me, self.order_per_link);
+        let pace_us = self.paces_us[usize::from(link)];
         let peer = &mut self.peers[usize::from(packet.node)];
         if !is_known || !is_bounded || !peer.judge(packet, link) {
             return Taken::default();
@@ -154,7 +158,7 @@ impl Kernel {
             peer.forget(packet.incarnation);
         }
         let above_on_link = packet.seq > peer.links[usize::from(link)].top;
-        peer.record_link(packet, link, stamp);
+        peer.record_link(packet, link, pace_us, stamp);
         peer.generation = peer.generation.wrapping_add(1);
         let newest = packet.seq > peer.top || (per_link && above_on_link);
         let mut taken = Taken { accepted: true, newest, news: false, raised: 0 };
@@ -205,7 +209,7 @@ impl Peer {
         }
     }
 
-    fn record_link(&mut self, packet: &Packet, link: u8, stamp: Instant) {
+    fn record_link(&mut self, packet: &Packet, link: u8, pace_us: u32, stamp: Instant) {
         let window = &mut self.links[usize::from(link)];
         if packet.seq > window.top {
             let ahead = packet.seq - window.top;
@@ -215,12 +219,15 @@ impl Peer {
             window.bits |= 1 << (window.top - packet.seq);
         }
         let shown = &mut self.reading.links[usize::from(link)];
-        shown.at = shown.at.max(Some(stamp));
+        if shown.at.is_none_or(|before| stamp > before) {
+            (shown.at, shown.sent_ns) = (Some(stamp), packet.sent_ns);
+        }
         shown.seq = shown.seq.max(packet.seq);
         if shown.frames == 0 || packet.seq < shown.first_seq {
             shown.first_seq = packet.seq;
         }
         shown.frames += 1;
+        shown.keepalive_us = pace_us.max(packet.keepalive_us);
     }
 
     /// It is above everything heard before; whether that is news.
@@ -236,7 +243,9 @@ impl Peer {
         self.reading.counts_at = counts.then_some(stamp);
         self.reading.accepted += 1;
         packet.write(&mut self.reading.beat);
-        let life = packet.state as u64 | u64::from(packet.flags) << 8 | u64::from(packet.vote_number) << 16;
+        let life = packet.state as u64
+            | u64::from(packet.flags | packet.score << 4) << 8
+            | u64::from(packet.vote_number) << 16;
         let terms = u64::from(packet.deadtime_us) << 32 | u64::from(packet.votes_version);
         let view = packet.view.map(|view| view.0);
         let said = Some((packet.incarnation, life | u64::from(counts) << 32, terms, view));

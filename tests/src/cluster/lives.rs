@@ -13,9 +13,11 @@ impl World {
     /// The agent of `node` starts. Without carried state it shuts the gates that it finds before it speaks.
     pub(super) fn start(&mut self, node: u8) {
         let index = usize::from(node);
-        if node >= self.machines[index].votes.listed {
+        if node >= self.machines[index].votes.listed && !self.plan.is_joined(node) {
             return;
         }
+        let learns = self.plan.is_joined(node) || (self.plan.joined != 0 && self.rng.chance(400));
+        self.machines[index].knows_joined |= learns;
         let keeps_gates = self.broken.is_some_and(Broken::inherits_gates);
         let next = std::mem::replace(&mut self.machines[index].next, Next::Fresh);
         let is_carried = matches!(next, Next::Carried(_));
@@ -31,7 +33,7 @@ impl World {
         machine.life += 1;
         machine.has_opened = [is_carried; GROUPS];
         let local = machine.clock.at(now);
-        let mut config = self.plan.config(node, &machine.votes);
+        let mut config = self.plan.config(node, &machine.votes, machine.knows_joined);
         config.wall_ms_at_zero = machine.wall_ms_at_zero;
         config.timing.deadtime = std::time::Duration::from_micros(machine.deadtime_us);
         config.mutated = machine.mutated;
@@ -63,8 +65,14 @@ impl World {
             machine.kernel.forget(false);
         }
         machine.kernel.ours = machine.disk;
-        machine.kernel.nodes = (1 << machine.votes.listed) - 1;
+        machine.kernel.nodes = (1 << config.nodes.len()) - 1;
         let mut agent = Agent::new(Node::new(&config, local));
+        if let agent_core::config::Start::Carried(carried) = &config.start {
+            agent.take_over(carried, local);
+        }
+        if self.plan.pings != 0 {
+            agent.inbox.push(Message::Reach { score: self.outside.score(node) });
+        }
         if machine.slewed != 0 {
             agent.inbox.push(Message::Slew { ppm: machine.slewed });
         }
@@ -80,6 +88,7 @@ impl World {
             format!("node {node} starts {how}, incarnation {disk}")
         });
         self.wake(node);
+        self.ping(node);
     }
 
     /// The agent of `node` ends, whatever it was doing. Its gates stay.

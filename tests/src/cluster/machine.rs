@@ -21,6 +21,10 @@ pub(super) enum Message {
     Operator { ticket: u32, what: Operator },
     /// The clock is being slewed, or no more.
     Slew { ppm: i64 },
+    /// So many ping groups are reached.
+    Reach { score: u8 },
+    /// The ping group answered a request that was sent then.
+    Ping { sent: Instant },
 }
 
 impl Message {
@@ -38,6 +42,8 @@ impl Message {
                 epoch: kernel.gates[usize::from(group)].bar,
             },
             Self::Operator { ticket, what } => Event::Operator { ticket, what },
+            Self::Reach { score } => Event::Reach { score },
+            Self::Ping { sent } => Event::Ping { reached: Some(sent) },
             Self::Slew { ppm } => Event::Slew { ppm: u32::try_from(ppm.unsigned_abs()).ok()? },
         })
     }
@@ -77,6 +83,8 @@ pub(super) struct Agent {
     life_read: [(u64, Instant); NODES],
     /// The ticket of a pause that the operator asked for.
     pub(super) pausing: Option<u32>,
+    /// By peer: until when it is not called dead, since it was taken over as living and its slot may be new.
+    pub(super) spared_until: [Instant; NODES],
 }
 
 impl Agent {
@@ -95,11 +103,22 @@ impl Agent {
             read_truth: [(None, None); NODES],
             life_read: [(0, Instant::ZERO); NODES],
             pausing: None,
+            spared_until: [Instant::ZERO; NODES],
         }
     }
-}
 
-impl Agent {
+    /// Takes up what the core was handed over of its peers, at `local`.
+    pub(super) fn take_over(&mut self, carried: &Carried, local: Instant) {
+        for peer in &carried.peers {
+            let index = peer.node.index();
+            self.believed[index] = peer.state;
+            if matches!(peer.state, PeerState::Up | PeerState::Late | PeerState::Leaving) {
+                let deadtime = std::time::Duration::from_micros(u64::from(peer.deadtime_us));
+                self.spared_until[index] = local.after(deadtime);
+            }
+        }
+    }
+
     /// Its slot of `peer` was read. A life that does not count yet is a sign of life once, when it is read first.
     pub(super) fn note_reading(&mut self, peer: usize, truth: &Truth, reading: &Reading) {
         let (known, _) = self.life_read[peer];
@@ -155,6 +174,8 @@ pub(super) struct Machine {
     pub(super) stood_by: bool,
     /// Decisions are suspended.
     pub(super) in_maintenance: bool,
+    /// Whether it lists the nodes that joined.
+    pub(super) knows_joined: bool,
     /// By group: whether this agent has opened its gate.
     pub(super) has_opened: [bool; GROUPS],
     /// By how much the clock is being slewed, parts per million.
@@ -185,6 +206,7 @@ impl Machine {
             mutated,
             stood_by: false,
             in_maintenance: false,
+            knows_joined: false,
             has_opened: [false; GROUPS],
             slewed: 0,
             addresses: [false; GROUPS],

@@ -6,7 +6,7 @@
 //! | `plan` | what a seed stands for |
 //! | `world` | the loop: one event after the other, frames, the attacker |
 //! | `rounds`, `lives` | what an agent does when it wakes; its beginning and end |
-//! | `faults`, `timepieces`, `script` | what goes wrong and when; the calm after it and what must be true then |
+//! | `faults`, `timepieces`, `outside`, `rolling`, `script` | what goes wrong and when; the calm after it and what must be true then |
 //! | `kernel`, `machine`, `clock`, `net`, `packet`, `queue` | the parts |
 //! | `oracle`, `books` | the invariants, judged exactly in true time at each write of a gate and each heartbeat |
 //! | `mutation`, `campaign`, `report` | rules broken on purpose; many seeds on all processors and the table of what they showed |
@@ -24,10 +24,12 @@ mod machine;
 mod mutation;
 mod net;
 mod oracle;
+mod outside;
 mod packet;
 mod plan;
 mod queue;
 mod report;
+mod rolling;
 mod rounds;
 mod run;
 mod script;

@@ -42,6 +42,9 @@ impl Broken {
         (Self::Core(Mutation::TwoCandidatesOneEpoch), 500),
         (Self::Core(Mutation::AskShutsHolderGate), 500),
         (Self::Core(Mutation::VersionsWithoutIncarnation), 2000),
+        (Self::Core(Mutation::JoinedNodesVote), 500),
+        (Self::Core(Mutation::MoveWithoutDampening), 500),
+        (Self::Core(Mutation::ShortenBeforeAck), 500),
     ];
 
     /// For people.

@@ -18,6 +18,10 @@ const ROUNDING: u64 = 16;
 #[derive(Debug)]
 pub(super) struct Oracle {
     nodes: usize,
+    /// The first so many of them vote, where the votes do not change.
+    voters: usize,
+    /// A group has another server than last: which, the one before, and the present one; for who judges moves.
+    pub(super) moved: Option<(usize, u8, u8)>,
     groups: usize,
     /// Votes that make a majority; 0 when the rule is not one of majority, or changes.
     majority: usize,
@@ -43,10 +47,12 @@ pub(super) struct Oracle {
 }
 
 impl Oracle {
-    /// Books of a cluster of `nodes` nodes and `groups` groups.
-    pub(super) fn new(nodes: u8, groups: u8, majority: usize, one_server: bool) -> Self {
+    /// Books of a cluster of `nodes` nodes, of which the first `voters` vote, and `groups` groups.
+    pub(super) fn new((nodes, voters): (u8, u8), groups: u8, majority: usize, one_server: bool) -> Self {
         Self {
             nodes: usize::from(nodes),
+            voters: usize::from(voters),
+            moved: None,
             groups: usize::from(groups),
             majority,
             one_server,
@@ -191,6 +197,7 @@ impl Oracle {
         let gate = machine.kernel.gates[group];
         if self.last_holder[group] != Some(machine.id) {
             self.witness.handovers += u64::from(self.last_holder[group].is_some());
+            self.moved = self.last_holder[group].map(|before| (group, before, machine.id));
             self.last_holder[group] = Some(machine.id);
         }
         self.check_others(me, group, machines, now)?;
@@ -242,7 +249,7 @@ impl Oracle {
             return Ok(());
         }
         let mut untils = [0; NODES];
-        for (voter, until) in untils.iter_mut().enumerate().take(self.nodes) {
+        for (voter, until) in untils.iter_mut().enumerate().take(self.voters) {
             let promise = self.promises[voter][group][me];
             if voter == me {
                 *until = u64::MAX;
@@ -312,6 +319,14 @@ impl Oracle {
                     machine.id,
                     local.since(stamp).as_micros(),
                     deadtime / 1000
+                );
+                Err(Violation { at: now, invariant: Invariant::HeardIsDead, text })
+            }
+            None if agent.read_truth[peer].1.is_none() && local <= agent.spared_until[peer] => {
+                let text = format!(
+                    "node {} calls {peer} dead {} us before its deadtime has passed since the start",
+                    machine.id,
+                    agent.spared_until[peer].since(local).as_micros()
                 );
                 Err(Violation { at: now, invariant: Invariant::HeardIsDead, text })
             }

@@ -15,6 +15,7 @@ pub(super) struct Packet {
     pub(super) node: u8,
     pub(super) state: NodeState,
     pub(super) flags: u8,
+    pub(super) score: u8,
     pub(super) vote_number: u16,
     pub(super) incarnation: u64,
     pub(super) seq: u64,
@@ -37,6 +38,7 @@ impl Packet {
             node: beat.node.raw(),
             state: beat.state,
             flags: beat.flags,
+            score: beat.score,
             vote_number: beat.vote_number,
             incarnation: beat.incarnation,
             seq: beat.seq,
@@ -59,6 +61,7 @@ impl Packet {
     pub(super) fn write(&self, beat: &mut Beat) {
         beat.state = self.state;
         beat.flags = self.flags;
+        beat.score = self.score;
         beat.vote_number = self.vote_number;
         beat.incarnation = self.incarnation;
         beat.seq = self.seq;

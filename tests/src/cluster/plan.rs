@@ -35,6 +35,20 @@ pub enum Kind {
     OneWay,
     /// 30 % of all frames are lost; nothing else.
     Lossy,
+    /// Which node reaches which ping group changes; nothing else.
+    Reach,
+    /// Every agent is replaced in turn, with its state, and is not heard for a while after; nothing else.
+    Restarts,
+}
+
+impl Kind {
+    /// Whether nothing but one thing happens.
+    pub(super) const fn is_calm(self) -> bool {
+        match self {
+            Self::Storm | Self::Standstill | Self::Voters => false,
+            Self::OneWay | Self::Lossy | Self::Reach | Self::Restarts => true,
+        }
+    }
 }
 
 /// Why a node starts with the incarnation that it has.
@@ -87,6 +101,14 @@ pub struct Plan {
     pub(super) interrupted: u64,
     /// Of 1000 timers, how many are late.
     pub(super) late: u64,
+    /// Ping groups that count for the score.
+    pub pings: u8,
+    /// Two nodes whose tie is broken by ping: whether one of them at a time reaches the ping group.
+    pub one_side: bool,
+    /// Nodes that join without a vote; their ids come last.
+    pub joined: u8,
+    /// How many times slower than the node the last link is.
+    pub slow: u32,
 }
 
 impl Plan {
@@ -96,12 +118,16 @@ impl Plan {
             0..=64 => Kind::Storm,
             65..=74 => Kind::Standstill,
             75..=84 => Kind::Voters,
-            85..=91 => Kind::OneWay,
-            _ => Kind::Lossy,
+            85..=88 => Kind::OneWay,
+            89..=92 => Kind::Lossy,
+            93..=96 => Kind::Reach,
+            _ => Kind::Restarts,
         };
-        let calm = matches!(kind, Kind::OneWay | Kind::Lossy);
+        let calm = kind.is_calm();
         let nodes = match (kind, rng.below(100)) {
-            (Kind::OneWay | Kind::Lossy | Kind::Voters, roll) => [3, 3, 3, 4, 5][roll as usize % 5],
+            (Kind::OneWay | Kind::Lossy | Kind::Voters | Kind::Reach | Kind::Restarts, roll) => {
+                [3, 3, 3, 4, 5][roll as usize % 5]
+            }
             (_, 0..=3) => 1,
             (_, 4..=23) => 2,
             (_, 24..=58) => 3,
@@ -112,9 +138,13 @@ impl Plan {
         };
         let links = if calm { 2 } else { [2, 2, 3, 1][rng.below(4) as usize] };
         let groups = [1, 1, 1, 2, 3, 8][rng.below(6) as usize];
-        let timing = timing(rng, calm);
-        let policy = match rng.below(3) {
+        let mut timing = timing(rng, calm);
+        if kind == Kind::Restarts {
+            timing.initdead = 8 * timing.deadtime;
+        }
+        let policy = match rng.below(4) {
             0 if nodes == 2 && !calm => Policy::TwoNode(TieBreak::Always),
+            1 | 2 if nodes == 2 && !calm => Policy::TwoNode(TieBreak::Ping),
             _ => Policy::Majority,
         };
         let mut witnesses = 0;
@@ -132,7 +162,7 @@ impl Plan {
             groups,
             policy,
             timing,
-            auto_failback: rng.chance(350),
+            auto_failback: rng.chance(350) && kind != Kind::Restarts,
             equal_ranks: rng.chance(200),
             generation: if rng.chance(700) { Generation::File } else { Generation::Time },
             ppm: std::array::from_fn(|_| ppm(rng)),
@@ -144,12 +174,31 @@ impl Plan {
             path: path(rng, keepalive, calm),
             interrupted: [0, 5, 50, 300][rng.below(4) as usize],
             late: [0, 10, 100][rng.below(3) as usize],
+            pings: if kind == Kind::Reach || (rng.chance(400) && kind != Kind::Restarts) { 2 } else { 0 },
+            one_side: rng.chance(600),
+            joined: if !calm && kind != Kind::Voters && rng.chance(250) { 1 } else { 0 },
+            slow: if links > 1 && rng.chance(250) { 3 + rng.below(15) as u32 } else { 1 },
         }
     }
 
     /// Machines there are, the one whose vote is added later included.
     pub(super) fn total(&self) -> u8 {
-        self.nodes + u8::from(self.kind == Kind::Voters)
+        self.nodes + u8::from(self.kind == Kind::Voters) + self.joined
+    }
+
+    /// Whether `node` has no vote.
+    pub(super) fn is_joined(&self, node: u8) -> bool {
+        self.joined != 0 && node >= self.nodes
+    }
+
+    /// How long a difference in what nodes reach lasts before a group moves for it.
+    pub(super) fn dampening(&self) -> Duration {
+        3 * self.timing.deadtime
+    }
+
+    /// The interval of a link.
+    pub(super) fn pace(&self, link: u8) -> Duration {
+        self.timing.keepalive * if link + 1 == self.links { self.slow } else { 1 }
     }
 
     /// Votes that make a majority; 0 where that changes, or another rule holds.
@@ -162,12 +211,16 @@ impl Plan {
 
     /// Whether two servers are excluded at all.
     pub(super) fn one_server(&self) -> bool {
-        self.policy == Policy::Majority
+        match self.policy {
+            Policy::Majority => true,
+            Policy::TwoNode(TieBreak::Ping) => self.one_side,
+            Policy::TwoNode(TieBreak::Always | TieBreak::Fence) => false,
+        }
     }
 
-    /// The configuration of `node` while the votes are `votes`.
-    pub(super) fn config(&self, node: u8, votes: &Votes) -> Config {
-        let keepalive = self.timing.keepalive;
+    /// The configuration of `node` while the votes are `votes`; `knows_joined`: whether it lists those without a vote.
+    pub(super) fn config(&self, node: u8, votes: &Votes, knows_joined: bool) -> Config {
+        let listed = votes.listed + if knows_joined { self.joined } else { 0 };
         let owners = |node: &u8| self.witnesses >> node & 1 == 0;
         let groups = (0..self.groups).map(|group| {
             let mut prefer: Vec<u8> = (0..votes.listed).filter(owners).collect();
@@ -184,14 +237,16 @@ impl Plan {
             wall_ms_at_zero: 0,
             seed: u64::from(node),
             timing: self.timing,
-            nodes: (0..votes.listed).map(|node| NodeConfig { witness: !owners(&node), vote: true }).collect(),
+            nodes: (0..listed)
+                .map(|node| NodeConfig { witness: !owners(&node), vote: !self.is_joined(node) })
+                .collect(),
             links: LinkId::all()
                 .take(usize::from(self.links))
-                .map(|id| LinkConfig { id, keepalive })
+                .map(|id| LinkConfig { id, keepalive: self.pace(id.raw()) })
                 .collect(),
             quorum: Quorum { policy: self.policy, number: votes.number, change: votes.change },
             groups: groups.collect(),
-            reach_dampening: 5 * self.timing.deadtime,
+            reach_dampening: self.dampening(),
             start: Start::Fresh,
             gate: GateKind::Kernel,
             mutated: Mutated::default(),

@@ -82,6 +82,34 @@ pub(super) enum Due {
         /// Of which machine.
         node: u8,
     },
+    /// An agent sends a request to the ping group.
+    Ping {
+        /// Of which machine.
+        node: u8,
+        /// In which life of it.
+        life: u32,
+    },
+    /// The answer to a request.
+    Pong {
+        /// To which machine.
+        node: u8,
+        /// In which life of it.
+        life: u32,
+        /// When it was sent, by the machine's clock.
+        sent: u64,
+    },
+    /// The ping group is reached from this side from now on, if from any.
+    Reached {
+        /// By whom.
+        node: u8,
+    },
+    /// What nodes reach changes.
+    Outside,
+    /// The next agent is replaced.
+    Roll {
+        /// Of which machine.
+        node: u8,
+    },
     /// A voter loses its memory, and with it what it promised to the holder.
     Forget {
         /// The voter.
@@ -109,11 +137,16 @@ impl Due {
             | Self::Effect { node, .. }
             | Self::Resume { node, .. }
             | Self::Start { node, .. }
+            | Self::Ping { node, .. }
+            | Self::Pong { node, .. }
             | Self::Reload { node } => Some(node),
             Self::Frame { .. }
             | Self::Unslew { .. }
             | Self::Forget { .. }
             | Self::Thaw { .. }
+            | Self::Reached { .. }
+            | Self::Outside
+            | Self::Roll { .. }
             | Self::Fault
             | Self::Heal
             | Self::Replay

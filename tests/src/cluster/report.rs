@@ -19,6 +19,10 @@ pub enum Invariant {
     Liveness,
     /// Served for too little of the time, or by too many epochs.
     Service,
+    /// A group moved for connectivity too soon, or without a reason, or not to who reaches most.
+    Reach,
+    /// A planned restart was noticed.
+    Gap,
     /// The core would work without end.
     Runaway,
 }
@@ -35,6 +39,8 @@ impl Invariant {
             Self::SilentIsAlive => "I3 not dead in time",
             Self::Liveness => "I5 liveness",
             Self::Service => "I5 share of service",
+            Self::Reach => "move for connectivity",
+            Self::Gap => "gap in a planned restart",
             Self::Runaway => "runaway",
         }
     }
@@ -84,6 +90,12 @@ pub struct Witness {
     pub vote_changes: u64,
     /// Lives with an incarnation that was used before.
     pub went_back: u64,
+    /// Leases handed over to who reaches more.
+    pub reach_moves: u64,
+    /// Leases that ended since the ping group did not answer.
+    pub pings_lost: u64,
+    /// Agents replaced in turn.
+    pub rolled: u64,
 }
 
 impl Witness {
@@ -104,5 +116,8 @@ impl Witness {
         self.replays_taken += other.replays_taken;
         self.vote_changes += other.vote_changes;
         self.went_back += other.went_back;
+        self.reach_moves += other.reach_moves;
+        self.pings_lost += other.pings_lost;
+        self.rolled += other.rolled;
     }
 }

@@ -1,13 +1,14 @@
 //! The rounds of an agent: the clock is read, then the inputs, then the core decides, then its actions are executed one after
 //! the other; between any two of these it may be interrupted, paused or killed.
 
-use agent_core::{Action, Answer, Change, Instant};
+use agent_core::{Action, Answer, Change, Instant, LeaseReason};
 
 use super::machine::{Message, Next, Step};
 use super::mutation::Broken;
 use super::packet::Packet;
-use super::plan::{MS, US};
+use super::plan::{Kind, MS, US};
 use super::queue::Due;
+use super::report::Invariant;
 use super::world::World;
 
 impl World {
@@ -231,6 +232,7 @@ impl World {
             format!("node {node} gate {group} {state}: epoch {epoch:#x}, {left} us")
         });
         self.judged(verdict);
+        self.judge_move();
     }
 
     fn plan_effect(&mut self, node: u8, group: u8, attempt: u32, acquires: bool) {
@@ -261,6 +263,11 @@ impl World {
             }
             let verdict = self.oracle.verdict(&self.machines[index], peer.index(), *to, local, self.now);
             self.judged(verdict);
+            self.dies_in_a_restart(node, peer.index(), *to);
+        }
+        if let Change::Lease { held: false, reason, .. } = change {
+            self.oracle.witness.reach_moves += u64::from(*reason == LeaseReason::Connectivity);
+            self.oracle.witness.pings_lost += u64::from(*reason == LeaseReason::PingLost);
         }
     }
 
@@ -275,6 +282,8 @@ impl World {
             agent.pausing = None;
             if answer == Answer::Done {
                 self.queue.plan(self.now + 1, Due::Reload { node });
+            } else if self.plan.kind == Kind::Restarts {
+                self.violate(Invariant::Gap, format!("the pause of node {node} is answered with {answer:?}"));
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The parts of a run: the start, the storm or the lasting fault, the calm after it, and what must be true then.
 
-use agent_core::{Operator, PeerState, Snapshot};
+use agent_core::{LinkState, NodeView, Operator, PeerState, Snapshot};
 
 use super::machine::{Message, Next};
 use super::net::Path;
@@ -20,7 +20,7 @@ impl World {
     pub(super) fn begin(&mut self) -> u64 {
         let initdead = nanos(self.plan.timing.initdead);
         let keepalive = nanos(self.plan.timing.keepalive);
-        for node in 0..self.plan.nodes {
+        for node in (0..self.plan.nodes).chain(self.plan.total() - self.plan.joined..self.plan.total()) {
             let at = self.rng.below(initdead / 2);
             self.queue.plan(at, Due::Start { node, life: 0 });
         }
@@ -34,9 +34,9 @@ impl World {
                 }
                 self.queue.plan(self.plan.storm, Due::Stage);
             }
-            Kind::OneWay | Kind::Lossy => self.queue.plan(settled, Due::Stage),
+            Kind::OneWay | Kind::Lossy | Kind::Reach | Kind::Restarts => self.queue.plan(settled, Due::Stage),
         }
-        self.plan.storm + 4 * settled + 1000 * keepalive
+        self.plan.storm + 4 * settled + 1000 * keepalive + 40 * nanos(self.plan.dampening())
     }
 
     /// The next part begins.
@@ -47,6 +47,9 @@ impl World {
             (Kind::Storm | Kind::Standstill | Kind::Voters, _) => self.check_liveness(),
             (Kind::OneWay | Kind::Lossy, 1) => self.break_for_ever(),
             (Kind::OneWay | Kind::Lossy, _) => self.check_service(),
+            (Kind::Reach, stage) => self.reach_stage(stage),
+            (Kind::Restarts, 1) => self.roll_all(),
+            (Kind::Restarts, _) => self.check_no_gap(),
         }
     }
 
@@ -64,6 +67,7 @@ impl World {
         };
         self.net.reset(quiet);
         self.spread_votes();
+        self.reach_all();
         for node in 0..self.plan.total() {
             if self.machines[usize::from(node)].is_frozen {
                 self.thaw(node);
@@ -72,12 +76,23 @@ impl World {
             self.repair(node);
         }
         let rounds = if self.plan.kind == Kind::Voters { 3 } else { 1 };
-        let span = rounds * (nanos(self.plan.timing.initdead) + CALM_BEATS * keepalive);
+        let dampening = if self.plan.pings == 0 { 0 } else { nanos(self.plan.dampening()) };
+        let slow = if self.plan.slow == 1 { 0 } else { 8 * nanos(self.plan.pace(self.plan.links - 1)) };
+        let span = rounds * (nanos(self.plan.timing.initdead) + CALM_BEATS * keepalive)
+            + dampening * (u64::from(self.plan.nodes) + 2)
+            + slow;
         self.queue.plan(self.now + span + span / 500 + 5 * MS, Due::Stage);
     }
 
-    /// The newest votes come to all nodes but one, which never hears of them.
+    /// The newest votes come to all nodes but one, which never hears of them. All nodes hear of who joined.
     fn spread_votes(&mut self) {
+        for node in 0..self.plan.total() {
+            let machine = &mut self.machines[usize::from(node)];
+            if self.plan.joined != 0 && !std::mem::replace(&mut machine.knows_joined, true) {
+                machine.next = Next::Fresh;
+                self.kill(node);
+            }
+        }
         if self.plan.kind != Kind::Voters {
             return;
         }
@@ -131,7 +146,7 @@ impl World {
     }
 
     /// The holder of each group at this moment; a violation when there is none, or more than one.
-    fn holder(&mut self, group: usize) -> Option<u8> {
+    pub(super) fn holder(&mut self, group: usize) -> Option<u8> {
         let now = self.now;
         let mut open = self.machines.iter().filter(|machine| machine.is_open(group, now));
         let holder = open.next().map(|machine| machine.id);
@@ -173,6 +188,16 @@ impl World {
                     self.violate(Invariant::Liveness, text);
                     return;
                 }
+                let broken = |node: &NodeView, link: u8| node.links[usize::from(link)].state != LinkState::Up;
+                let down = (0..self.plan.links).find(|link| {
+                    let peers = view.nodes.iter().enumerate().filter(|(node, _)| *node != index);
+                    peers.into_iter().any(|(_, node)| broken(node, *link))
+                });
+                if let Some(link) = down.filter(|_| self.plan.kind != Kind::Voters) {
+                    let text = format!("node {index} does not hold link {link} for up: {:?}", view.nodes);
+                    self.violate(Invariant::Liveness, text);
+                    return;
+                }
             }
         }
     }
@@ -187,7 +212,7 @@ impl World {
                 (0..self.plan.links).for_each(|link| self.net.path(from, to, link).cut = true);
                 self.note(|| format!("node {to} hears node {from} no more"));
             }
-            Kind::Storm | Kind::Standstill | Kind::Voters | Kind::Lossy => {
+            Kind::Storm | Kind::Standstill | Kind::Voters | Kind::Lossy | Kind::Reach | Kind::Restarts => {
                 self.net.paths().for_each(|path| path.loss = 307);
                 self.note(|| "30 % of all frames are lost from now on".to_owned());
             }
@@ -197,7 +222,7 @@ impl World {
     }
 
     /// Time served counts from now.
-    fn count_from_now(&mut self) {
+    pub(super) fn count_from_now(&mut self) {
         self.book();
         self.oracle.served = [0; GROUPS];
         self.counted_from = self.now;

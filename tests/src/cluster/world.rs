@@ -12,6 +12,7 @@ use super::machine::{Agent, Machine, Message};
 use super::mutation::Broken;
 use super::net::Network;
 use super::oracle::Oracle;
+use super::outside::Outside;
 use super::packet::{GROUPS, NODES, Pool};
 use super::plan::{MS, Plan, US, Votes};
 use super::queue::{Due, Queue};
@@ -46,6 +47,8 @@ pub(super) struct World {
     trace: Option<String>,
     /// The round under way is interrupted at every step.
     pub(super) slow: bool,
+    /// Who reaches what outside of the cluster.
+    pub(super) outside: Outside,
 }
 
 impl World {
@@ -65,7 +68,7 @@ impl World {
             now: 0,
             pool: Pool::default(),
             machines: Vec::with_capacity(NODES),
-            oracle: Oracle::new(total, plan.groups, majority, plan.one_server()),
+            oracle: Oracle::new((total, plan.nodes), plan.groups, majority, plan.one_server()),
             broken: how.broken,
             recorded: Vec::new(),
             is_calm: false,
@@ -74,6 +77,7 @@ impl World {
             violation: None,
             trace: how.traced.then(String::new),
             slow: false,
+            outside: Outside::default(),
             rng,
             plan,
         };
@@ -81,6 +85,7 @@ impl World {
             let machine = world.boot(id, votes);
             world.machines.push(machine);
         }
+        world.open_outside();
         world
     }
 
@@ -92,6 +97,9 @@ impl World {
         let initdead_us = u32::try_from(self.plan.timing.initdead.as_micros()).unwrap_or(u32::MAX);
         let mutated = self.broken.map_or_else(Mutated::default, Broken::core);
         let mut machine = Machine::new(id, clock, Kernel::new(id, initdead_us, per_link), votes, mutated);
+        for (link, pace) in machine.kernel.paces_us.iter_mut().zip(0..).take(usize::from(self.plan.links)) {
+            *link = u32::try_from(self.plan.pace(pace).as_micros()).unwrap_or(u32::MAX);
+        }
         machine.deadtime_us = u64::try_from(self.plan.timing.deadtime.as_micros()).unwrap_or(0);
         let ahead = self.plan.wall_ahead_ms[usize::from(id)];
         machine.wall_ms_at_zero = (WALL_MS + self.now / MS + ahead).saturating_sub(shown / MS);
@@ -178,6 +186,12 @@ impl World {
             Due::Reload { node } => self.reload(node),
             Due::Unslew { node } => self.unslew(node),
             Due::Forget { voter, holder } => self.forget(voter, holder),
+            Due::Ping { node, life } if self.lives(node, life) => self.ping(node),
+            Due::Pong { node, life, sent } if self.lives(node, life) => self.pong(node, sent),
+            Due::Ping { .. } | Due::Pong { .. } => {}
+            Due::Reached { node } => self.outside.answers(node),
+            Due::Outside => self.change_outside(),
+            Due::Roll { node } => self.roll(node),
             Due::Fault => self.fault(),
             Due::Heal => self.net.heal(),
             Due::Replay => self.replay(),

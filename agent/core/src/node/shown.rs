@@ -25,6 +25,7 @@ impl Node {
             own.state = PeerState::Up;
             own.incarnation = self.rules.incarnation;
             own.deadtime = self.deadtime;
+            own.score = self.score;
         }
         self.groups.view_into(self.rules.me, &self.peers, &mut out.groups, out.at);
     }

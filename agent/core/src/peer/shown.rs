@@ -14,6 +14,7 @@ impl Peer {
             counts_at: self.counts_at,
             deadtime: self.deadtime,
             accepted: self.accepted,
+            score: self.score,
             ..NodeView::default()
         };
         for (slot, link) in view.links.iter_mut().zip(&self.links).take(rules.links) {

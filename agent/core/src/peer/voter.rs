@@ -5,6 +5,7 @@ use core::time::Duration;
 use agent_common::{GroupId, NodeSet, NodeState};
 
 use crate::carried::CarriedPeer;
+use crate::event::Reading;
 use crate::lease::slew::Slew;
 use crate::rules::Rules;
 use crate::snapshot::PeerState;
@@ -17,7 +18,7 @@ impl Peer {
     pub(crate) fn restore(&mut self, carried: &CarriedPeer, rules: &Rules, now: Instant) {
         (self.heard, self.incarnation, self.seq) =
             (carried.incarnation != 0, carried.incarnation, carried.seq);
-        (self.counts_at, self.number) = (carried.counts_at, carried.number);
+        (self.counts_at, self.number, self.accepted) = (carried.counts_at, carried.number, carried.accepted);
         self.is_counted = carried.is_counted;
         self.deadtime = Duration::from_micros(u64::from(carried.deadtime_us));
         (self.state, self.life) = (carried.state, carried.life);
@@ -32,6 +33,13 @@ impl Peer {
         self.check_at = self.next_check(rules);
     }
 
+    /// Whether `reading` is of the slot that the process before had read, so that it holds all that came in between.
+    pub(super) fn goes_on(&self, reading: &Reading) -> bool {
+        reading.heard
+            && reading.accepted >= self.accepted
+            && (reading.beat.incarnation, reading.beat.seq) >= (self.incarnation, self.seq)
+    }
+
     /// What is handed over of it; what was promised to it is added by who knows.
     pub(crate) fn carry(&self) -> CarriedPeer {
         CarriedPeer {
@@ -43,6 +51,7 @@ impl Peer {
             heard_until: Instant::ZERO,
             incarnation: self.incarnation,
             seq: self.seq,
+            accepted: self.accepted,
             counts_at: self.counts_at,
             is_counted: self.is_counted,
             deadtime_us: u32::try_from(self.deadtime.as_micros()).unwrap_or(u32::MAX),
