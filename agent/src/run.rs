@@ -161,8 +161,8 @@ fn live(settings: &Arc<Settings>, beginning: Beginning) -> Result<Left, RunError
         watchdog: open_watchdog(settings)?,
         stats: Arc::clone(&stats),
     };
-    let (view, modes) = (network.view, network.modes);
-    let control = ends.into_control(settings, &stats, view, modes, interfaces, gate, process);
+    let shown = queues::Shown { kernel: network.view, modes: network.modes, interfaces, gate };
+    let control = ends.into_control(settings, &stats, shown, process);
     lock_memory(settings, &stats);
     let (me, cluster) = (settings.node_name(settings.me), &settings.cluster);
     info!("node {me} joins cluster {cluster} with incarnation {incarnation}");

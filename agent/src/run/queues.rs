@@ -48,6 +48,14 @@ pub(super) struct Control {
     pub(super) end: OwnedFd,
 }
 
+/// What the control thread shows of the network.
+pub(super) struct Shown {
+    pub(super) kernel: Box<dyn KernelView>,
+    pub(super) modes: BTreeMap<String, ReceiveMode>,
+    pub(super) interfaces: Vec<links::View>,
+    pub(super) gate: GateKind,
+}
+
 impl BridgeEnds {
     /// A queue of notes for one more thread, and what wakes their reader.
     pub(super) fn more_notes(&mut self) -> Result<(rtrb::Producer<Note>, OwnedFd), RunError> {
@@ -61,12 +69,10 @@ impl BridgeEnds {
         self,
         settings: &Arc<Settings>,
         stats: &Arc<Stats>,
-        kernel: Box<dyn KernelView>,
-        modes: BTreeMap<String, ReceiveMode>,
-        interfaces: Vec<links::View>,
-        gate: GateKind,
+        shown: Shown,
         process: Process,
     ) -> Control {
+        let Shown { kernel, modes, interfaces, gate } = shown;
         let side = ControlSide {
             settings: Arc::clone(settings),
             stats: Arc::clone(stats),

@@ -237,6 +237,16 @@ mod tests {
         assert_eq!(*fake.calls.lock().unwrap(), expected);
     }
 
+    /// The device goes on watching over the pause, for as long as that may take.
+    #[test]
+    fn it_is_handed_over_without_the_magic_character() {
+        let fake = Fake { options: ALL, ..Fake::default() };
+        fake.opened().hand_over(Duration::from_secs(5));
+        assert_eq!(*fake.calls.lock().unwrap(), vec![Call::SetTimeout(2), Call::SetTimeout(5), Call::Pet]);
+        let mut fenced = Fake { options: ALL, ..Fake::default() }.opened();
+        assert!(!fenced.has_fenced() && fenced.fence() && fenced.has_fenced());
+    }
+
     #[test]
     fn a_node_that_fenced_itself_pets_and_stops_it_no_more() {
         let fake = Fake { options: ALL, ..Fake::default() };
