@@ -341,3 +341,18 @@ fn after_any_storm_there_is_one_server() {
         assert!(deaths > 100 && doubles > 0 && finished > 10 && pauses > 100);
     }
 }
+
+#[test]
+fn round_trips_are_measured_on_every_link_of_real_frames() {
+    let mut world = serving(&three(), 7);
+    world.run(Duration::from_secs(3));
+    for node in world.nodes() {
+        let view = world.view(node).unwrap();
+        let peers = world.nodes().filter(|peer| *peer != node);
+        for (peer, link) in peers.flat_map(|peer| [(peer, 0), (peer, 1)]) {
+            let rtt = view.nodes[peer.index()].links[link].rtt;
+            let rtt = rtt.unwrap_or_else(|| panic!("{node:?} knows none to {peer:?} over {link}"));
+            assert!(rtt > Duration::from_micros(50) && rtt < ms(1), "{node:?} to {peer:?}: {rtt:?}");
+        }
+    }
+}

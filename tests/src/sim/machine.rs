@@ -236,7 +236,8 @@ impl Machine {
                 seq: slot.seq,
                 first_seq: slot.first_seq,
                 frames: slot.frames,
-                ..LinkReading::default()
+                sent_ns: slot.sent_ns,
+                keepalive_us: u32::try_from(slot.keepalive_us).unwrap_or(0),
             };
         }
         Reading {
