@@ -69,6 +69,7 @@ fn a_fresh_copy_changes_nothing(spec: Spec) -> Result<()> {
     scenario(spec, |cluster| {
         remember(&cluster.scratch().root().join(cluster.name(TWICE)), 500)?;
         let holder = cluster.start()?;
+        clock::pause(cluster.spec().initdead + Duration::from_millis(500))?;
         let incarnation = cluster.seen(holder, TWICE)?["incarnation"].clone();
         for generation in [None, Some(400), Some(500)] {
             let from_ns = clock::now_ns();
@@ -104,6 +105,8 @@ fn a_fresh_copy_gives_way_on_the_classifiers_path() -> Result<()> {
 fn a_copy_with_a_later_generation_gives_way_too() -> Result<()> {
     scenario(spec(), |cluster| {
         let holder = cluster.start()?;
+        // Who has run for as long was here first.
+        clock::pause(cluster.spec().initdead + Duration::from_millis(500))?;
         let events = cluster.events(TWICE)?;
         let from_ns = clock::now_ns();
         let agent = newcomer(cluster, Some(5000))?;
