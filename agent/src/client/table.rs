@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use agent_common::Reject;
 
 use crate::ctl::pings::{Ping, Target};
-use crate::ctl::status::{GateDrops, Link, Status};
+use crate::ctl::status::{GateDrops, Link, Node, Status};
 use crate::links::Guard;
 
 /// The whole table.
@@ -36,6 +36,10 @@ fn head(status: &Status, out: &mut String) {
 
 fn nodes(status: &Status, out: &mut String) {
     let mut rows = vec![row(["NODE", "STATE", "LAST HEARD", "LINKS"])];
+    let reaches = |node: &Node| match status.pings.len() {
+        0 => node.state.clone(),
+        of => format!("{}, reaches {} of {of}", node.state, node.score),
+    };
     for node in &status.nodes {
         let mut name = node.name.clone();
         if node.joined {
@@ -45,12 +49,12 @@ fn nodes(status: &Status, out: &mut String) {
             name.push_str(" (witness)");
         }
         if node.name == status.node {
-            rows.push(vec![name, node.state.clone(), "this node".to_owned(), String::new()]);
+            rows.push(vec![name, reaches(node), "this node".to_owned(), String::new()]);
             continue;
         }
         let heard = node.last_heard_ms.map_or_else(|| "never".to_owned(), ago);
         let links: Vec<String> = node.links.iter().map(link).collect();
-        rows.push(vec![name, node.state.clone(), heard, links.join(", ")]);
+        rows.push(vec![name, reaches(node), heard, links.join(", ")]);
     }
     columns(&rows, out);
 }

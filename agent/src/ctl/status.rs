@@ -125,6 +125,9 @@ pub struct Node {
     /// Whether it joined without being listed: it has no vote.
     #[serde(default)]
     pub joined: bool,
+    /// How many ping groups it reaches, as it said last.
+    #[serde(default)]
+    pub score: u8,
 }
 
 /// One link to a node.
@@ -326,6 +329,7 @@ impl Sources<'_> {
             last_heard_ms: self.age(id).map(|age| whole(age.as_millis())),
             links: self.links(id).map(link).collect(),
             joined: self.settings.nodes.get(id.index()).is_some_and(|node| node.joined),
+            score: view.score,
         }
     }
 }

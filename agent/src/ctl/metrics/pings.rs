@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use agent_common::NodeId;
+
 use super::{Family, Labels, Series, flag};
 use crate::ctl::pings;
 use crate::ctl::status::Sources;
@@ -51,6 +53,14 @@ pub(super) fn pings(from: &Sources<'_>, out: &mut Vec<Family>) {
         name: "ping_failed",
         help: "Echo requests that the kernel did not take",
         series: count(|target| &target.failed),
+    });
+    let score = NodeId::all()
+        .zip(&from.settings.nodes)
+        .map(|(id, node)| (vec![("node", node.name.clone())], f64::from(from.node(id).score)));
+    out.push(Family {
+        name: "node_score",
+        help: "How many ping groups the node reaches, as it said last",
+        series: Series::Gauge(score.collect()),
     });
     let ignored = from.stats.pings.ignored.load(Ordering::Relaxed);
     out.push(Family {

@@ -10,8 +10,8 @@ use crate::doctor::facts::{
 use crate::doctor::{examine, worst};
 use crate::settings::XdpSetting;
 
-/// A machine on which nothing is wrong, and everything is configured.
-fn sound() -> Facts {
+/// An interface as it should be.
+fn eth0() -> Device {
     let found = Found {
         up: true,
         carrier: true,
@@ -24,6 +24,18 @@ fn sound() -> Facts {
         network_manager: Some(false),
         ..Found::default()
     };
+    Device {
+        name: "eth0".to_owned(),
+        found: Some(found),
+        carries: true,
+        serves: true,
+        missing: Vec::new(),
+        ipv6: false,
+    }
+}
+
+/// A machine on which nothing is wrong, and everything is configured.
+fn sound() -> Facts {
     Facts {
         configuration: Configuration {
             path: "/etc/xbeat/xbeat.toml".into(),
@@ -46,14 +58,7 @@ fn sound() -> Facts {
             .map(|name| format!("CAP_{name}"))
             .to_vec(),
         bpffs: Bpffs { path: "/sys/fs/bpf/xbeat".into(), mounted: true, private: false },
-        devices: vec![Device {
-            name: "eth0".to_owned(),
-            found: Some(found),
-            carries: true,
-            serves: true,
-            missing: Vec::new(),
-            ipv6: false,
-        }],
+        devices: vec![eth0()],
         firewall: Firewall { names_ports: true, ..Firewall::default() },
         pings: BTreeMap::from([("IPv4", PingSocket::Unprivileged), ("IPv6", PingSocket::Raw)]),
         clock: Clock {
