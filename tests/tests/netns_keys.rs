@@ -90,23 +90,23 @@ fn rollover(by: By) -> Result<()> {
             [(key_file(1, &both), 1), (key_file(2, &both), 2), (key_file(2, &[(2, &new)]), 2)]
         {
             roll(cluster, &keys, signs, by)?;
-            for node in 0..2 {
+            for (node, before) in before.iter().enumerate() {
                 let loss = cluster.metrics(node)?.sum("xbeat_link_loss_ratio", &[]);
                 ensure!(loss < 1e-9, "node {node} lost {loss} of the heartbeats");
                 ensure!(
-                    refused(cluster, node)? <= before[node],
+                    refused(cluster, node)? <= *before,
                     "node {node} refused a heartbeat of its peer"
                 );
             }
         }
         clock::pause(cluster.spec().deadtime)?;
         let took = Duration::from_nanos(clock::now_ns() - from_ns);
-        for node in 0..2 {
+        for (node, events) in events.iter().enumerate() {
             // The witness: heartbeats came all the while, all but those of a stalled machine.
             let came = received(node)? - heard[node];
             let due = took.as_secs_f64() / cluster.spec().keepalive.as_secs_f64();
             ensure!(came > due * 0.5, "node {node} heard {came} of {due} heartbeats");
-            let moved = events[node].since(from_ns).into_iter().find(|event| {
+            let moved = events.since(from_ns).into_iter().find(|event| {
                 ["peer", "link", "group", "lease"].contains(&event.text("event").unwrap_or_default())
                     && event.text("to") != Some("late")
                     && event.text("from") != Some("late")

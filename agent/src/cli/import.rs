@@ -177,10 +177,13 @@ fn write(out: &Path, name: &str, text: &str) -> Result<(), Failure> {
     if keys.exists() {
         return Err((Exit::No, format!("{} is there already; nothing was written", keys.display())));
     }
-    let failed = |error: io::Error| match error.kind() {
-        io::ErrorKind::AlreadyExists => (Exit::No, format!("{name} is there already; nothing was written")),
-        io::ErrorKind::PermissionDenied => (Exit::NotPermitted, format!("cannot write {name}: {error}")),
-        _ => (Exit::No, format!("cannot write {name}: {error}")),
+    let failed = |error: io::Error| {
+        let is = |kind| error.kind() == kind;
+        if is(io::ErrorKind::AlreadyExists) {
+            return (Exit::No, format!("{name} is there already; nothing was written"));
+        }
+        let exit = if is(io::ErrorKind::PermissionDenied) { Exit::NotPermitted } else { Exit::No };
+        (exit, format!("cannot write {name}: {error}"))
     };
     std::fs::create_dir_all(out).map_err(failed)?;
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(name).map_err(failed)?;

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, SyncSender};
-use std::thread::{self, sleep};
+use std::thread::{self, park_timeout};
 use std::time::Duration;
 
 use super::{Agent, ClientError, finish, human};
@@ -72,7 +72,7 @@ fn connect(path: &Path) -> Result<Agent, ClientError> {
 /// Until the screen is gone.
 fn poll(path: &Path, every: Duration, news: &SyncSender<News>) {
     loop {
-        sleep(every);
+        park_timeout(every);
         let new = match connect(path).and_then(|mut agent| status(&mut agent)) {
             Ok(status) => News::Status(status),
             Err(error) => News::NoAnswer(error.to_string()),
@@ -102,6 +102,6 @@ fn follow(path: &Path, news: &SyncSender<News>) {
         if matches!(followed, Ok(false)) {
             return;
         }
-        sleep(AGAIN);
+        park_timeout(AGAIN);
     }
 }

@@ -95,7 +95,7 @@ proptest! {
             let _ = hosts.add(&format!("x{raw}"), Some(raw), BTreeMap::new(), Listed(&names), 0);
         }
         let own = hosts.free_id(&name, Listed(&names)).unwrap();
-        prop_assert!(own >= 3 && own < 32 && hosts.at(own).is_none());
+        prop_assert!((3..32).contains(&own) && hosts.at(own).is_none());
         prop_assert_eq!(hosts.free_id(&name, Listed(&names)), Some(own));
     }
 }
@@ -136,7 +136,6 @@ fn settings(cluster: &str, links: &str, state_dir: &Path, host: &str) -> Result<
         state_dir.display()
     );
     let file = state_dir.join("xbeat.toml");
-    std::fs::write(&file, format!("{text}")).unwrap();
     let named = text.replacen("[cluster]\n", &format!("[cluster]\nnode = \"{host}\"\n"), 1);
     std::fs::write(&file, named).unwrap();
     config::load(&file).map(|(settings, _)| settings).map_err(|errors| errors.render(config::Look::Plain))

@@ -4,7 +4,7 @@ mod screen;
 
 use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
@@ -44,11 +44,8 @@ pub fn top(config: &Path, socket: Option<PathBuf>) -> Exit {
 fn show(terminal: &mut ratatui::DefaultTerminal, news: &Receiver<News>) -> io::Result<()> {
     let mut screen = Screen::default();
     loop {
-        loop {
-            match news.try_recv() {
-                Ok(new) => screen.take(new),
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
-            }
+        while let Ok(new) = news.try_recv() {
+            screen.take(new);
         }
         terminal.draw(|frame| screen.render(frame))?;
         if event::poll(LOOK)? && ends(&event::read()?) {
