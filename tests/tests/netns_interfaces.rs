@@ -114,7 +114,22 @@ fn events_have_the_promised_form() -> Result<()> {
         }
         let link = [("event", "link"), ("peer", cluster.name(holder)), ("to", "dead")];
         expect_keys(&events.wait(from_ns, &link, LIMIT)?.value, &["t_ns", "peer", "link", "from", "to"])?;
-        let known = ["peer", "link", "group", "lease", "gate", "vote", "address", "fence", "config", "self"];
+        let known = [
+            "peer",
+            "link",
+            "group",
+            "lease",
+            "gate",
+            "vote",
+            "address",
+            "interface",
+            "line",
+            "node",
+            "fence",
+            "ping",
+            "config",
+            "self",
+        ];
         let names = events
             .since(0)
             .iter()
