@@ -50,8 +50,10 @@ impl KernelView for FakeKernel {
 
 fn settings(directory: &std::path::Path) -> Settings {
     let file = directory.join("xbeat.toml");
-    let text = CONFIG.replace("/etc/xbeat/keys.toml", "keys.toml")
+    let text = CONFIG.replace("\"/etc/xbeat/keys.toml\"", "\"keys.toml\"\nnode = \"alpha\"")
         + "[control]\nsocket = \"xbeat.sock\"\n[metrics]\nlisten = \"127.0.0.1:1\"\n";
+    // As an agent that is told to reload reads it.
+    std::fs::write(&file, &text).unwrap();
     config(&file, &text)
 }
 
@@ -307,6 +309,16 @@ fn wishes_leave_and_reload() {
     assert!(refused.contains("\"refused\"") && refused.contains("no [[key]]"), "{refused}");
     assert!(agent.commands.pop().is_err(), "bad keys were handed on");
 
+    let file = agent.directory.path().join("xbeat.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("name = \"web\"\nkey_file", "name = \"shop\"\nkey_file")).unwrap();
+    for wish in [Wish::Reload, Wish::Restart] {
+        agent.wishes.blocking_send(wish).unwrap();
+        let refused = line(&mut follower);
+        assert!(refused.contains("\"configuration\"") && refused.contains("stop every node"), "{refused}");
+    }
+    assert!(agent.commands.pop().is_err(), "nothing was begun");
+
     agent.wishes.blocking_send(Wish::Leave).unwrap();
     assert!(matches!(agent.next_command(), Command::Leave));
     assert!(line(&mut follower).contains("\"leaving\""));
@@ -441,6 +453,7 @@ fn metrics_are_served_and_others_are_turned_away() {
                     hub::Ask::Status(_)
                     | hub::Ask::Events { .. }
                     | hub::Ask::ChangeOver { .. }
+                    | hub::Ask::Join { .. }
                     | hub::Ask::Operate { .. } => panic!("not asked for"),
                 }
             }
