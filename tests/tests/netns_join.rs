@@ -170,6 +170,28 @@ fn who_joined_is_known_over_restarts_until_removed() -> Result<()> {
 }
 
 #[test]
+fn a_restart_without_a_gap_keeps_who_joined() -> Result<()> {
+    scenario(spec(), |cluster| {
+        let holder = start_three(cluster)?;
+        start_delta(cluster)?;
+        let witness = (holder + 1) % 3;
+        let events = cluster.events(witness)?;
+        let from_ns = clock::now_ns();
+        for node in [holder, DELTA] {
+            cluster.agent(node)?.ask(&["restart"])?;
+            let delta = wait_up(cluster, holder, "delta")?;
+            assert_eq!(delta["joined"], true);
+        }
+        clock::pause(cluster.spec().deadtime * 2)?;
+        let dead = events.since(from_ns).into_iter().find(|event| event.text("to") == Some("dead"));
+        assert_eq!(dead, None);
+        let (sent, lost) = cluster.client().lost(from_ns, clock::now_ns() - 500_000_000);
+        assert!(sent > 1000 && lost == 0, "{lost} of {sent} lost");
+        cluster.expect_service_from(holder)
+    })
+}
+
+#[test]
 fn another_name_with_the_id_of_a_node_that_joined_is_refused() -> Result<()> {
     scenario(spec(), |cluster| {
         start_three(cluster)?;
