@@ -99,6 +99,7 @@ mod tests {
     use std::process::Command;
 
     use nix::sched::{CloneFlags, unshare};
+    use nix::sys::socket::{setsockopt, sockopt};
 
     use super::{Watch, concerns};
 
@@ -106,6 +107,24 @@ mod tests {
     fn a_message_that_cannot_be_read_concerns_us() {
         assert!(concerns(&[1, 2, 3], &|_, _| false));
         assert!(!concerns(&[], &|_, _| true));
+    }
+
+    #[test]
+    fn messages_that_were_lost_are_as_good_as_one_that_came() {
+        if unshare(CloneFlags::CLONE_NEWNET).is_err() {
+            println!("SKIP: not permitted");
+            return;
+        }
+        let mut watch = Watch::open().expect("a route socket");
+        setsockopt(&watch.socket, sockopt::RcvBuf, &1).expect("the least there is");
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let lines: String = (1..200).map(|host| format!("addr add 10.9.0.{host}/32 dev lo\n")).collect();
+        std::fs::write(file.path(), lines).expect("written");
+        assert!(
+            Command::new("ip").arg("-batch").arg(file.path()).status().is_ok_and(|status| status.success())
+        );
+        assert!(watch.drain(|_, _| false), "none of what was read concerns us");
+        assert!(!watch.drain(|_, _| false), "and it is told once");
     }
 
     #[test]
