@@ -12,9 +12,9 @@ use agent_core::{Answer, Instant, Operator, ResourceRef, Snapshot, Transition};
 
 use crate::io::rival::Sighting;
 use crate::links;
+use crate::ping::PingState;
 use crate::run::Invocation;
 use crate::serial::Loss;
-use crate::ping::PingState;
 use crate::settings::{ReceiveMode, Settings};
 use crate::stats::Stats;
 

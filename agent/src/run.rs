@@ -184,7 +184,8 @@ fn serial_lines(
     ends: &mut queues::BridgeEnds,
 ) -> Result<(Option<serial::Running>, Option<serial::Ends>), RunError> {
     let (notes, wake) = ends.more_notes()?;
-    let made = serial::make(settings, stats, notes, wake).map_err(descriptor("the serial lines' descriptors"))?;
+    let made =
+        serial::make(settings, stats, notes, wake).map_err(descriptor("the serial lines' descriptors"))?;
     let Some((ends, thread)) = made else { return Ok((None, None)) };
     let running = serial::Running::start(thread, &settings.runtime)
         .map_err(|source| RunError::Thread { name: "serial", source })?;

@@ -11,7 +11,9 @@ use crate::config::{self, Look, show_duration};
 use crate::gate::ready;
 use crate::keys::{self, KeyError};
 use crate::loss::Loss;
-use crate::settings::{Autojoin, Cast, GroupSettings, LinkSettings, Medium, PingSettings, SerialLink, Settings};
+use crate::settings::{
+    Autojoin, Cast, GroupSettings, LinkSettings, Medium, PingSettings, SerialLink, Settings,
+};
 
 mod expected;
 

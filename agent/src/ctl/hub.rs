@@ -240,7 +240,8 @@ impl Hub {
                 Ok(()) => Err("the realtime thread does not read its commands".to_owned()),
             },
         };
-        let (to, weight) = if result.is_err() { ("refused", Weight::Warn) } else { ("reloaded", Weight::Info) };
+        let (to, weight) =
+            if result.is_err() { ("refused", Weight::Warn) } else { ("reloaded", Weight::Info) };
         self.tell(What::config("keys", to, result.clone().err()), weight);
         result
     }

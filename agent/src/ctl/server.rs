@@ -94,7 +94,11 @@ async fn operate(write: &mut OwnedWriteHalf, asks: &mpsc::Sender<Ask>, wanted: W
 }
 
 /// The host cache is written before the answer.
-async fn join(write: &mut OwnedWriteHalf, asks: &mpsc::Sender<Ask>, wanted: joining::Wanted) -> io::Result<()> {
+async fn join(
+    write: &mut OwnedWriteHalf,
+    asks: &mpsc::Sender<Ask>,
+    wanted: joining::Wanted,
+) -> io::Result<()> {
     let (reply, result) = oneshot::channel();
     ask(asks, Ask::Join { wanted, reply }).await?;
     match result.await.map_err(|_| gone())? {

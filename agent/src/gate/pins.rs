@@ -289,7 +289,9 @@ pub fn layout() -> u64 {
         size_of::<Bar>(),
     ];
     let bytes = numbers.iter().flat_map(|number| (*number as u64).to_be_bytes());
-    bytes.fold(agent_common::layout::layout(), |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    bytes.fold(agent_common::layout::layout(), |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 #[cfg(test)]

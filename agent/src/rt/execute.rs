@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use agent_common::{GroupId, LinkId};
+use agent_core::config::Carried;
 use agent_core::{
     Action, Answer, Change, Event, Failure, Instant, Operator, PeerState, Refusal, ResourceRef, Transition,
 };
@@ -51,6 +52,17 @@ impl Rt {
         self.pausing = Some((ticket, purpose));
         self.node.handle(Event::Operator { ticket, what: Operator::Pause }, now);
         self.perform(now);
+    }
+
+    /// After [`Ended::Paused`]: what the next process goes on with. The addresses stay, and the watchdog watches on, for
+    /// as long as the peers wait. Nothing may be sent any more. `None`, and nothing is changed, if no pause has begun.
+    pub fn hand_over(&mut self) -> Option<Carried> {
+        let carried = self.node.carry()?;
+        self.parts.queues.handed_over.store(true, Ordering::Release);
+        if let Some(watchdog) = self.parts.watchdog.take() {
+            watchdog.hand_over(self.parts.config.timing.initdead);
+        }
+        Some(carried)
     }
 
     fn answer(&mut self, ticket: u32, answer: Answer, now: Instant) {

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use agent_common::GroupId;
-use agent_core::config::{Carried, Start};
+use agent_core::config::Start;
 use agent_core::{Config, Event, Instant, Node, Operator, Snapshot};
 use nix::errno::Errno;
 use nix::sys::eventfd::EventFd;
@@ -31,10 +31,10 @@ use crate::io::receiver::Receiver;
 use crate::io::rival::Sighting;
 use crate::io::xdp::Kernel;
 use crate::links::RtEnd;
-use crate::{ping, serial};
 use crate::stats::Stats;
 use crate::takeover::{Happened, Job, Outcome};
 use crate::watchdog::Watchdog;
+use crate::{ping, serial};
 
 use readings::{Look, Readings, Sources};
 use rivals::Rivalry;
@@ -265,17 +265,6 @@ impl Rt {
         self.parts.watchdog.take().map_or(Ok(()), Watchdog::close)
     }
 
-    /// After [`Ended::Paused`]: what the next process goes on with. The addresses stay, and the watchdog watches on, for
-    /// as long as the peers wait. Nothing may be sent any more. `None`, and nothing is changed, if no pause has begun.
-    pub fn hand_over(&mut self) -> Option<Carried> {
-        let carried = self.node.carry()?;
-        self.parts.queues.handed_over.store(true, Ordering::Release);
-        if let Some(watchdog) = self.parts.watchdog.take() {
-            watchdog.hand_over(self.parts.config.timing.initdead);
-        }
-        Some(carried)
-    }
-
     fn rearm(&mut self) -> Result<(), Errno> {
         let due = self.node.poll_timeout();
         // An expired timer does not fire again by itself, even for the same moment.
@@ -382,7 +371,9 @@ impl Rt {
                 self.node.handle(Event::Reading(reading), now);
                 self.perform(now);
             }
-            if look == Look::Changed && let Some((node, name)) = self.readings.renamed(place) {
+            if look == Look::Changed
+                && let Some((node, name)) = self.readings.renamed(place)
+            {
                 self.note(Note::Named { at: now, node, name });
             }
         }

@@ -16,10 +16,10 @@ use crate::carry::Stays;
 use crate::ctl::signals;
 use crate::gate::keeper::Keeper;
 use crate::generation;
+use crate::io::rival::Sighting;
 use crate::links::follower::Follower;
 use crate::rt::sched::{self, Granted, Outcome};
 use crate::rt::{Ended, Parts, Rt, clock};
-use crate::io::rival::Sighting;
 use crate::settings::Settings;
 use crate::takeover::netlink::Requests;
 use crate::takeover::{Takeover, leftovers};
@@ -166,7 +166,9 @@ fn finish(
             signals::hold();
             super::notify::reloading();
         }
-        Ok(Left::Finished | Left::Paused { purpose: Purpose::Stop, .. }) | Err(_) => super::notify::stopping(),
+        Ok(Left::Finished | Left::Paused { purpose: Purpose::Stop, .. }) | Err(_) => {
+            super::notify::stopping()
+        }
     }
     // A full counter means that it has been told already.
     let _ = nix::unistd::write(end, &1u64.to_ne_bytes());
