@@ -3,6 +3,8 @@
 //!
 //! Heartbeats and the service are on the first bridge, the router is asked on the second: a node can lose either.
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
 use std::os::fd::AsRawFd as _;
 use std::time::Duration;
 
@@ -185,11 +187,17 @@ fn targets_are_asked_over_ipv6_and_without_privilege_where_that_is_allowed() -> 
     let pings = vec![PingSpec { ipv6: true, ..ROUTER }, ROUTER];
     scenario(Spec { pings, ..Spec::default() }, |cluster| {
         cluster.host(0)?.sysctl("ipv4/ping_group_range", "0 2147483647")?;
+        let local = to_router(cluster.spec().router()).link_local();
+        for node in 0..2 {
+            let mut file = OpenOptions::new().append(true).open(cluster.agent(node)?.config_path())?;
+            writeln!(file, "[[ping]]\nname = \"local\"\ntargets = [\"{local}%eth1\"]")?;
+        }
         start(cluster)?;
         clock::wait_for("answers of both families", LIMIT, || {
             let metrics = cluster.metrics(0)?;
             let answered = |ping: &str| metrics.sum("xbeat_ping_received_total", &[ping]) >= 3.0;
-            Ok((answered("ping=\"router0\"") && answered("ping=\"router1\"")).then_some(()))
+            let all = ["ping=\"router0\"", "ping=\"router1\"", "ping=\"local\""].into_iter().all(answered);
+            Ok((all && metrics.sum("xbeat_node_score", &["node=\"beta\""]) > 2.5).then_some(()))
         })?;
         let status = cluster.agent(0)?.status()?;
         let target = &status["pings"][0]["targets"][0];
