@@ -157,6 +157,9 @@ fn exit_codes_tell_the_outcome() {
         (&["status", "--config", &good], 3),
         (&["events", "--config", &good], 3),
         (&["status", "--socket", &socket], 3),
+        (&["top", "--socket", &socket], 1),
+        (&["import", &none], 1),
+        (&["node", "add", "delta", "--id", "40", "--config", &good], 2),
         (&["keygen", "--out", &keys, "--id", "255"], 0),
         (&["keygen", "--out", &keys], 1),
         (&["keygen", "--out", &keys, "--add", "--id", "255"], 1),
@@ -188,6 +191,67 @@ fn expected_false_deaths_are_shown() {
         let output = xbeat(&[&["check", "--config", &file][..], arguments].concat());
         assert_eq!(output.status.code(), Some(2), "{}", text(&output.stdout));
     }
+}
+
+#[test]
+fn heartbeats_files_become_a_configuration_that_is_never_overwritten() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let ha_cf =
+        file("ha.cf", "keepalive 500ms\ndeadtime 5\nbcast eth0\nnode alpha beta\nrespawn root /bin/x\n");
+    let haresources = file("haresources", "alpha 10.0.0.100/24/eth0\n");
+    let authkeys = file("authkeys", "auth 1\n1 sha1 WordOfTheKey\n");
+    let out = directory.path().join("out");
+    let arguments = ["import", &ha_cf, &haresources, &authkeys, "--out", &out.display().to_string()];
+    let output = xbeat(&arguments);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(
+        said.contains("ha.cf:5: `respawn` has no equivalent") && !said.contains("WordOfTheKey"),
+        "{said}"
+    );
+    let keys = std::fs::metadata(out.join("keys.toml")).unwrap();
+    assert_eq!(keys.permissions().mode() & 0o777, 0o600);
+    let written = std::fs::read_to_string(out.join("xbeat.toml")).unwrap();
+    let again = xbeat(&arguments);
+    assert_eq!(again.status.code(), Some(1), "{}", text(&again.stderr));
+    assert_eq!(std::fs::read_to_string(out.join("xbeat.toml")).unwrap(), written);
+    let pacemaker = file("crm.cf", "node a b\ncrm respawn\n");
+    let output = xbeat(&["import", &pacemaker]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("Pacemaker"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn nodes_are_added_and_removed_without_an_agent() {
+    let directory = tempfile::tempdir().unwrap();
+    let state = format!("[runtime]\nstate_dir = \"{}\"\n", directory.path().join("state").display());
+    let file = written(directory.path(), &format!("{GOOD}\n{state}"));
+    let node = |arguments: &[&str]| {
+        let output = xbeat(&[&["node"], arguments, &["--config", &file]].concat());
+        (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+    };
+    assert_eq!(node(&["add", "delta", "--id", "9"]).0, Some(0));
+    let checked = text(&xbeat(&["check", "--config", &file]).stdout);
+    assert!(checked.contains("delta (joined, id 9)") && checked.contains("2 of 3 votes"), "{checked}");
+    for (arguments, words) in [
+        (&["add", "epsilon", "--id", "9"][..], "belongs to delta"),
+        (&["add", "alpha"], "listed in the configuration file"),
+        (&["remove", "alpha"], "listed in the configuration file"),
+        (&["remove", "omega"], "no node called omega"),
+        (&["add", "epsilon", "--address", "ucast:eth9=10.0.0.9"], "only these need addresses"),
+    ] {
+        let (code, said) = node(arguments);
+        assert_eq!(code, Some(1), "{arguments:?}: {said}");
+        assert!(said.contains(words), "{words} is not in {said}");
+    }
+    assert_eq!(node(&["remove", "delta"]).0, Some(0));
+    assert!(!text(&xbeat(&["check", "--config", &file]).stdout).contains("delta"));
 }
 
 #[test]
