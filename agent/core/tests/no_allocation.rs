@@ -110,7 +110,7 @@ fn nothing_is_allocated_after_new() {
     let mut node = Node::new(&config, START);
     let mut snapshot = Snapshot::default();
     node.snapshot_into(&mut snapshot, START);
-    let (mut acted, mut dead) = (0, 0);
+    let (mut acted, mut dead, mut echoes) = (0, 0, 0_u64);
 
     let before = ALLOCATIONS.with(Cell::get);
     for step in 0..3000_u64 {
@@ -133,19 +133,24 @@ fn nothing_is_allocated_after_new() {
                 slot.links[0].at = Some(now);
                 slot.links[0].seq = slot.beat.seq;
                 slot.links[0].frames += 1;
+                slot.links[0].sent_ns = now.0 - 1000;
+                slot.beat.score = u8::try_from(step / 200).unwrap();
             }
             slot.read_at = now;
             node.handle(Event::Reading(slot), now);
             drain(&mut node, &mut effects, now, 50, &mut acted);
         }
+        node.handle(Event::Reach { score: u8::try_from(step % 3).unwrap() }, now);
         node.handle_timeout(now);
         drain(&mut node, &mut effects, now, 50, &mut acted);
+        echoes += u64::from(node.outgoing().echo.is_some());
         node.snapshot_into(&mut snapshot, now);
         dead += snapshot.nodes.iter().filter(|node| node.state == agent_core::PeerState::Dead).count();
     }
     let allocated = ALLOCATIONS.with(Cell::get) - before;
 
     assert!(acted > 100 && dead > 100, "{acted} effects, {dead} deaths seen");
+    assert!(echoes > 100, "{echoes} heartbeats told what was measured of a link");
     assert_eq!(allocated, 0);
     effects.reserve(10_000);
     assert!(ALLOCATIONS.with(Cell::get) > before, "the counter counts");
