@@ -78,3 +78,24 @@ impl Own {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Own, RIVAL};
+
+    #[test]
+    fn a_rival_is_told_with_its_place() {
+        let own = Own {
+            to: Some(RIVAL.to_owned()),
+            address: Some("10.0.0.9".to_owned()),
+            interface: Some("eth0".to_owned()),
+            incarnation: Some(7),
+            ..Own::default()
+        };
+        let json = serde_json::to_string(&own).expect("plain data");
+        assert_eq!(json, r#"{"to":"rival","address":"10.0.0.9","interface":"eth0","incarnation":7}"#);
+        assert!(own.to_text().starts_with("agent: another node uses this node's id at 10.0.0.9 on eth0: "));
+        assert!(own.is_bad());
+        assert!(!Own { to: Some("started".to_owned()), ..Own::default() }.is_bad());
+    }
+}

@@ -123,7 +123,7 @@ impl Watch {
                 let Some(sighting) = entry.and_then(|entry| self.judge(way, kind, &entry, sent)) else {
                     continue;
                 };
-                let outweighs = found.is_none_or(|found| sighting.is_ahead > found.is_ahead);
+                let outweighs = found.is_none_or(|found| sighting.is_ahead && !found.is_ahead);
                 let frames = sighting.frames + found.map_or(0, |found| found.frames);
                 found = Some(Sighting { frames, ..found.filter(|_| !outweighs).unwrap_or(sighting) });
             }
