@@ -93,10 +93,7 @@ fn rollover(by: By) -> Result<()> {
             for (node, before) in before.iter().enumerate() {
                 let loss = cluster.metrics(node)?.sum("xbeat_link_loss_ratio", &[]);
                 ensure!(loss < 1e-9, "node {node} lost {loss} of the heartbeats");
-                ensure!(
-                    refused(cluster, node)? <= *before,
-                    "node {node} refused a heartbeat of its peer"
-                );
+                ensure!(refused(cluster, node)? <= *before, "node {node} refused a heartbeat of its peer");
             }
         }
         clock::pause(cluster.spec().deadtime)?;
