@@ -54,7 +54,7 @@ impl Rt {
         self.perform(now);
     }
 
-    /// After [`Ended::Paused`]: what the next process goes on with. The addresses stay, and the watchdog watches on, for
+    /// After [`super::Ended::Paused`]: what the next process goes on with. The addresses stay, and the watchdog watches on, for
     /// as long as the peers wait. Nothing may be sent any more. `None`, and nothing is changed, if no pause has begun.
     pub fn hand_over(&mut self) -> Option<Carried> {
         let carried = self.node.carry()?;
