@@ -1,8 +1,9 @@
 //! The beginning and the end of an agent, and its going on after a pause.
 
-use agent_core::{Instant, Node};
+use agent_core::config::Start;
+use agent_core::{Config, Instant, Node};
 
-use super::machine::{Agent, Message, Next, Step};
+use super::machine::{Agent, Machine, Message, Next, Step};
 use super::mutation::Broken;
 use super::packet::GROUPS;
 use super::plan::{Generation, MS};
@@ -49,7 +50,7 @@ impl World {
             Next::Incarnation(incarnation) => machine.disk = incarnation,
             Next::Carried(carried) => {
                 machine.disk = carried.incarnation;
-                config.start = agent_core::config::Start::Carried(carried);
+                config.start = Start::Carried(carried);
             }
         }
         config.incarnation = machine.disk;
@@ -66,21 +67,8 @@ impl World {
         }
         machine.kernel.ours = machine.disk;
         machine.kernel.nodes = (1 << config.nodes.len()) - 1;
-        let mut agent = Agent::new(Node::new(&config, local));
-        if let agent_core::config::Start::Carried(carried) = &config.start {
-            agent.take_over(carried, local);
-        }
-        if self.plan.pings != 0 {
-            agent.inbox.push(Message::Reach { score: self.outside.score(node) });
-        }
-        if machine.slewed != 0 {
-            agent.inbox.push(Message::Slew { ppm: machine.slewed });
-        }
-        for group in (0..self.plan.groups).filter(|group| machine.kernel.gates[usize::from(*group)].bar != 0)
-        {
-            agent.inbox.push(Message::Bar { group });
-        }
-        machine.agent = Some(agent);
+        let score = (self.plan.pings != 0).then(|| self.outside.score(node));
+        machine.agent = Some(agent(machine, &config, score, local));
         let disk = machine.disk;
         self.oracle.witness.carried += u64::from(is_carried);
         self.note(|| {
@@ -120,4 +108,24 @@ impl World {
         self.queue.plan(self.now + 2, Due::Act { node, life });
         self.queue.plan(self.now + 3, Due::Round { node, life, timer: None });
     }
+}
+
+/// The agent of `machine`, and what its shell tells it first.
+fn agent(machine: &Machine, config: &Config, score: Option<u8>, local: Instant) -> Agent {
+    let mut agent = Agent::new(Node::new(config, local));
+    if let Start::Carried(carried) = &config.start {
+        agent.take_over(carried, local);
+    }
+    if let Some(score) = score {
+        agent.inbox.push(Message::Reach { score });
+    }
+    if machine.slewed != 0 {
+        agent.inbox.push(Message::Slew { ppm: machine.slewed });
+    }
+    for (group, gate) in (0..).zip(&machine.kernel.gates) {
+        if gate.bar != 0 {
+            agent.inbox.push(Message::Bar { group });
+        }
+    }
+    agent
 }
