@@ -18,11 +18,12 @@ use tracing::{error, info, warn};
 
 use changeover::UnderWay;
 
-use super::event::{Event, Teller, Weight, What};
+use super::event::{Event, What};
 use super::followers::{Followers, Line};
 use super::metrics;
 use super::signals::Wish;
 use super::status::{Sources, Status};
+use super::teller::{Teller, Weight};
 use super::waiting::Waiting;
 use crate::bridge::{Begun, Command, ControlSide, Note};
 use crate::hosts::HostLink;

@@ -17,6 +17,7 @@ mod server;
 pub(crate) mod signals;
 pub mod socket;
 pub mod status;
+pub mod teller;
 mod text;
 mod waiting;
 

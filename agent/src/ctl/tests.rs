@@ -18,8 +18,9 @@ use agent_core::{
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use super::event::{Event, Teller, Weight, What};
+use super::event::{Event, What};
 use super::status::{Sources, Status};
+use super::teller::{Teller, Weight};
 use super::*;
 use crate::bridge::{AddressChange, Command, KernelView, Keyring, Note, Process};
 use crate::rt::clock;

@@ -17,7 +17,8 @@ use agent_core::{Answer, GroupState, Refusal};
 use tokio::process::Command as Program;
 use tokio::sync::oneshot;
 
-use super::super::event::{Weight, What};
+use super::super::event::What;
+use super::super::teller::Weight;
 use super::Hub;
 use crate::bridge::{Command, Process, Purpose};
 use crate::carry::{self, Shape, changes};

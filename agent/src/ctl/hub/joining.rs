@@ -10,7 +10,8 @@ use agent_core::PeerState;
 use tracing::warn;
 
 use super::Hub;
-use crate::ctl::event::{Teller, Weight, What};
+use crate::ctl::event::What;
+use crate::ctl::teller::{Teller, Weight};
 use crate::hosts::Heard;
 use crate::rt::clock;
 use crate::settings::Autojoin;
