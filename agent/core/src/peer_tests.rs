@@ -362,3 +362,27 @@ fn an_echo_counts_from_who_knows_this_life_and_is_forgotten_with_the_link() {
     assert_eq!((link.state, link.rtt), (LinkState::Dead, None));
     assert_eq!(peer.delay(LinkId::FIRST), None, "and is told no more");
 }
+
+/// A whole session sent again after our restart: authentic, new to us, and of nobody who hears us.
+#[test]
+fn frames_that_do_not_count_say_nothing_of_a_link() {
+    let mut lab = Lab::new();
+    let link = |at_ms: u64, frames: u64| LinkReading {
+        at: Some(at(at_ms)),
+        seq: frames,
+        first_seq: 1,
+        frames,
+        ..LinkReading::default()
+    };
+    for frames in 1..=5 {
+        let now = at(10 * frames);
+        (lab.beat.heard, lab.beat.heard_at, lab.beat.read_at) = (true, now, now);
+        lab.beat.links[0] = link(10 * frames, frames);
+        lab.peer.read(&lab.beat.clone(), &lab.rules, now, &mut lab.out);
+        assert_eq!(lab.peer.view(&lab.rules).links[0].state, LinkState::Unknown);
+    }
+    (lab.beat.counts_at, lab.beat.heard_at, lab.beat.read_at) = (Some(at(60)), at(60), at(60));
+    lab.beat.links[0] = link(60, 6);
+    lab.peer.read(&lab.beat.clone(), &lab.rules, at(60), &mut lab.out);
+    assert_eq!(lab.peer.view(&lab.rules).links[0].state, LinkState::Up);
+}

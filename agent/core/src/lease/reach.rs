@@ -92,6 +92,8 @@ impl Reach {
         let mine = scene.view.score(scene.me);
         let is_outdone = facts.eligible.iter().any(|node| scene.view.score(node) > mine);
         self.outdone_since = is_outdone.then(|| self.outdone_since.unwrap_or(now));
+        // Handed over for what it did not reach, the group does not come back as soon as it is reached again.
+        self.level_since = if is_outdone { None } else { self.level_since.or(Some(now)) };
     }
 
     /// Whether one that wants the group wants it since it reaches more: so it has for a good part of the dampening.

@@ -188,3 +188,31 @@ fn more_than_a_heartbeat_can_say_is_the_most_that_it_can() {
     lab.run(30, &[1, 2]);
     assert_eq!(lab.node.outgoing().score, 15);
 }
+
+#[test]
+fn what_was_handed_over_for_connectivity_does_not_come_back_at_once() {
+    let mut config = test_config(3);
+    config.reach_dampening = Duration::from_millis(200);
+    config.groups[0].auto_failback = true;
+    let mut lab = Lab::asking(&config);
+    let ask = lab.row().epoch;
+    lab.claim(1, ask, 0, 0);
+    lab.claim(2, ask, 0, 0);
+    lab.run(60, &[1, 2]);
+    assert!(lab.row().held());
+    lab.answer();
+    set(&mut lab, [1, 2, 1]);
+    lab.run(300, &[1, 2]);
+    lab.claim(1, ask, 0, WANT);
+    lab.run(310, &[1, 2]);
+    lab.answer();
+    assert_eq!(lab.lost(), []);
+    assert!(!lab.row().held(), "handed over");
+    set(&mut lab, [2, 2, 1]);
+    let later = lab.row().epoch.max(ask) + (1 << 16) + 1;
+    lab.claim(1, later, 1, HELD);
+    lab.run(500, &[1, 2]);
+    assert!(!wants(&lab), "though this node is preferred, and reaches as much again");
+    lab.run(540, &[1, 2]);
+    assert!(wants(&lab));
+}

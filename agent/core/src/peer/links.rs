@@ -17,9 +17,10 @@ impl Peer {
     pub(super) fn read_links(&mut self, reading: &Reading, rules: &Rules, now: Instant, out: &mut Actions) {
         let read_at = self.read_at;
         let yardstick = Yardstick::of(reading, rules, self.deadtime);
+        let counts = reading.counts_at.is_some();
         let links = self.links.iter_mut().zip(&reading.links).zip(&rules.link).zip(LinkId::all());
         for (((link, reading), link_rules), id) in links.take(rules.links) {
-            let (from, to) = link.read(reading, read_at, yardstick.pace(reading, link_rules));
+            let (from, to) = link.read(&heard(reading, counts), read_at, yardstick.pace(reading, link_rules));
             if from != to {
                 out.tell(now, Change::Link { peer: self.id, link: id, from, to });
             }
@@ -48,6 +49,11 @@ impl Peer {
         let bits = self.links.iter().zip(0_u32..8);
         bits.into_iter().any(|(link, bit)| links & 1 << bit != 0 && link.is_heard())
     }
+}
+
+/// Before an incarnation has acknowledged ours its frames may be a session sent again, and say nothing of a link.
+fn heard(link: &LinkReading, counts: bool) -> LinkReading {
+    if counts { *link } else { LinkReading { at: None, ..*link } }
 }
 
 /// By what the links of one peer are judged.
