@@ -22,8 +22,8 @@ use crate::hosts::{self, Hosts};
 use crate::settings::Settings;
 
 pub use cluster::KEY_FILE;
-use quorum::Decided;
 use joining::Cache;
+use quorum::Decided;
 use report::Findings;
 pub use report::{ConfigErrors, FINDINGS_MAX, Finding, Invalid, Look, Warning};
 use section::Section;
@@ -119,8 +119,7 @@ fn read(
     let runtime = runtime::runtime(root, base, findings);
     let cluster = cluster?;
     let joined = cache(&runtime.state_dir);
-    let joining =
-        joining::joining(cluster.me, &cluster.autojoin, &nodes.names(), &links, joined, findings)?;
+    let joining = joining::joining(cluster.me, &cluster.autojoin, &nodes.names(), &links, joined, findings)?;
     let (quorum, vote_change) = decided?;
     let mut settings = Settings {
         cluster_id: cluster_id(&cluster.name),

@@ -109,8 +109,14 @@ mod tests {
         kernel.links[0] =
             LinkSlot { stamp_ns: 2000, seq: 20, frames: 20, first_seq: 1, ..LinkSlot::default() };
         let mut socket = slot(5, 19, 1900, 1900);
-        socket.links[1] =
-            LinkSlot { stamp_ns: 1900, seq: 19, frames: 18, first_seq: 1, sent_ns: 70, keepalive_us: 2_000_000 };
+        socket.links[1] = LinkSlot {
+            stamp_ns: 1900,
+            seq: 19,
+            frames: 18,
+            first_seq: 1,
+            sent_ns: 70,
+            keepalive_us: 2_000_000,
+        };
         let out = merged(&kernel, &socket);
         assert_eq!(out.links[0], kernel.links[0]);
         assert_eq!(out.links[1], socket.links[1]);

@@ -207,7 +207,11 @@ mod tests {
         let mut buffer = [0; 128];
         loop {
             let mut watched = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
-            assert_eq!(poll(&mut watched, PollTimeout::try_from(LIMIT).unwrap()), Ok(1), "{kind:?} {family:?}");
+            assert_eq!(
+                poll(&mut watched, PollTimeout::try_from(LIMIT).unwrap()),
+                Ok(1),
+                "{kind:?} {family:?}"
+            );
             let Some((from, message)) = socket.receive(&mut buffer) else { continue };
             if let Some(answered) = mark.answered(from.address, message) {
                 assert_eq!(answered, echo);

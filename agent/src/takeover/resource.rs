@@ -173,7 +173,10 @@ impl Resource {
             Some(Ground::Absent | Ground::Unguarded) => true,
             None => false,
         };
-        if self.held() && is_elsewhere && let Some(prepared) = &mut self.prepared {
+        if self.held()
+            && is_elsewhere
+            && let Some(prepared) = &mut self.prepared
+        {
             // What is left in spite of it is behind the gate that stays where it is, and is seen by the next look.
             let _ = gone(requests.request(&mut prepared.delete));
         }
