@@ -82,7 +82,8 @@ impl Cluster {
         let keys = new_keys(scratch.root())?;
         let count = spec.serial.map_or(0, |serial| serial.cables(spec.nodes));
         let baud = spec.serial.map_or(0, |serial| serial.baud);
-        let cables = (0..count).map(|cable| Cable::new(scratch.root(), cable, baud)).collect::<Result<_>>()?;
+        let cables =
+            (0..count).map(|cable| Cable::new(scratch.root(), cable, baud)).collect::<Result<_>>()?;
         let mut agents = Vec::new();
         let mut echoes = Vec::new();
         let mut captures = Vec::new();
