@@ -48,6 +48,10 @@ impl Pair {
     /// # Errors
     /// One does not boot.
     pub fn boot(parts: Parts<'_>, directory: PathBuf) -> Result<Self> {
+        if directory.exists() {
+            // What an earlier run left, its sockets above all.
+            fs::remove_dir_all(&directory).context("cannot remove what an earlier run left")?;
+        }
         fs::create_dir_all(&directory)?;
         let content = initramfs::build(initramfs::Parts {
             programs: parts.programs,
