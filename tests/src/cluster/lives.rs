@@ -114,7 +114,7 @@ impl World {
 fn agent(machine: &Machine, config: &Config, score: Option<u8>, local: Instant) -> Agent {
     let mut agent = Agent::new(Node::new(config, local));
     if let Start::Carried(carried) = &config.start {
-        agent.take_over(carried, local);
+        agent.take_over(carried, config.nodes.len(), local);
     }
     if let Some(score) = score {
         agent.inbox.push(Message::Reach { score });

@@ -107,9 +107,9 @@ impl Agent {
         }
     }
 
-    /// Takes up what the core was handed over of its peers, at `local`.
-    pub(super) fn take_over(&mut self, carried: &Carried, local: Instant) {
-        for peer in &carried.peers {
+    /// Takes up what the core was handed over of its peers, of which the first `listed` are still there, at `local`.
+    pub(super) fn take_over(&mut self, carried: &Carried, listed: usize, local: Instant) {
+        for peer in carried.peers.iter().filter(|peer| peer.node.index() < listed) {
             let index = peer.node.index();
             self.believed[index] = peer.state;
             if matches!(peer.state, PeerState::Up | PeerState::Late | PeerState::Leaving) {

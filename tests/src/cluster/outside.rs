@@ -183,7 +183,10 @@ impl World {
         let prefer = self.plan.config(to, &self.machines[0].votes, false).groups[group].prefer.clone();
         let place = |node: u8| prefer.iter().position(|other| NodeId::raw(*other) == node);
         let behind = self.outside.leads[usize::from(from)][usize::from(to)];
-        let is_behind = behind.is_some_and(|(_, until)| until.saturating_add(least) > self.now + slack);
+        let is_behind = behind.is_some_and(|(since, until)| {
+            // A lead that was over before others could hear of it is none.
+            until - since > slack && until.saturating_add(least) > self.now + slack
+        });
         let moves_back =
             self.plan.auto_failback && !self.plan.equal_ranks && place(to) < place(from) && !is_behind;
         if moves_back || (has_led && self.now - before >= least) {

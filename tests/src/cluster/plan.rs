@@ -153,6 +153,8 @@ impl Plan {
         }
         let deadtime = nanos(timing.deadtime);
         let (keepalive, initdead) = (nanos(timing.keepalive), nanos(timing.initdead));
+        // An agent that runs late by more than its lease has left loses it, restart or not.
+        let often = u64::from(kind != Kind::Restarts);
         let beats = FRAMES / (u64::from(nodes) * u64::from(nodes.max(2) - 1) * u64::from(links));
         Self {
             kind,
@@ -163,7 +165,7 @@ impl Plan {
             policy,
             timing,
             auto_failback: rng.chance(350) && kind != Kind::Restarts,
-            equal_ranks: rng.chance(200),
+            equal_ranks: rng.chance(200) && kind != Kind::Reach,
             generation: if rng.chance(700) { Generation::File } else { Generation::Time },
             ppm: std::array::from_fn(|_| ppm(rng)),
             wall_ahead_ms: std::array::from_fn(|_| rng.below(20_000)),
@@ -172,8 +174,8 @@ impl Plan {
             fault_every: deadtime * [1, 2, 4, 12][rng.below(4) as usize],
             replay_every: if rng.chance(500) && !calm { keepalive * (1 + rng.below(20)) / 4 } else { 0 },
             path: path(rng, keepalive, calm),
-            interrupted: [0, 5, 50, 300][rng.below(4) as usize],
-            late: [0, 10, 100][rng.below(3) as usize],
+            interrupted: [0, 5, 50, 300][rng.below(4) as usize] * often,
+            late: [0, 10, 100][rng.below(3) as usize] * often,
             pings: if kind == Kind::Reach || (rng.chance(400) && kind != Kind::Restarts) { 2 } else { 0 },
             one_side: rng.chance(600),
             joined: if !calm && kind != Kind::Voters && rng.chance(250) { 1 } else { 0 },
