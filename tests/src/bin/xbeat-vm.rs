@@ -96,7 +96,7 @@ fn rows(arguments: &Arguments) -> Result<Vec<Row>> {
     for (series, directory) in &arguments.kernel {
         clock::check_interrupt()?;
         let parts = with_kernel(arguments, &keys, Path::new(directory));
-        rows.push(checks::kernel(series, parts, PathBuf::from(series)));
+        rows.push(checks::kernel(series, parts, Path::new(series)));
     }
     clock::check_interrupt()?;
     rows.push(checks::host(with_kernel(arguments, &keys, Path::new(""))));

@@ -30,6 +30,15 @@ struct Seen {
     silent_ms: u64,
     /// When the survivor served.
     served_ns: u64,
+    /// The latest wake-up of the survivor's realtime thread: what a silence may be longer than the deadtime.
+    late_ms: u64,
+}
+
+impl Seen {
+    fn told(&self) -> String {
+        let Self { silent_ms, late_ms, .. } = self;
+        format!("dead after {silent_ms} ms (it woke up to {late_ms} ms late)")
+    }
 }
 
 /// SIGKILL to the holder's agent: its machine lives on with the address, and must not answer for it once the other may.
@@ -62,7 +71,7 @@ pub(super) fn killed(pair: &mut Pair, spec: Spec) -> Result<String> {
     ensure!(answer < 2.0 * slack && said < 2.0 * slack, "the gate shut long before its time: {told}");
     pair.start(holder, spec)?;
     pair.agreed()?;
-    Ok(format!("dead after {} ms; {told}", seen.silent_ms))
+    Ok(format!("{}; {told}", seen.told()))
 }
 
 /// The network is cut, and the serial line goes on: nobody is dead, nothing moves, and the network comes back.
@@ -109,7 +118,7 @@ pub(super) fn panic(pair: &mut Pair, spec: Spec) -> Result<String> {
     pair.on(holder).prioritise();
     pair.start(holder, spec)?;
     ensure!(pair.agreed()? == other, "the group moved back");
-    Ok(format!("dead after {} ms, booted and joined again", seen.silent_ms))
+    Ok(format!("{}, booted and joined again", seen.told()))
 }
 
 /// A node with an open watchdog loses its agent: the hardware resets it.
@@ -167,7 +176,8 @@ fn takeover(pair: &mut Pair, lost: Node, since_ns: u64) -> Result<Seen> {
     let deadtime_ms = DEADTIME.as_millis() as u64;
     ensure!(silent_ms >= deadtime_ms, "declared dead after {silent_ms} ms of silence, before the deadtime");
     ensure!(silent_ms <= deadtime_ms + SLACK_MS, "declared dead only after {silent_ms} ms of silence");
-    Ok(Seen { silent_ms, served_ns })
+    let late_ms = pair.status(survivor)?.lateness_max_us() / 1000;
+    Ok(Seen { silent_ms, served_ns, late_ms })
 }
 
 fn is(event: &Value, fields: &[(&str, &str)]) -> bool {

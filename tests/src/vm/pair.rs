@@ -1,7 +1,7 @@
 //! Two machines of one kernel, joined by a network and a serial cable, and what a test asks of the cluster on them.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -22,13 +22,13 @@ const AGREE_LIMIT: Duration = Duration::from_secs(45);
 #[derive(Clone, Copy, Debug)]
 pub struct Parts<'a> {
     /// `qemu-system-x86_64`.
-    pub qemu: &'a std::path::Path,
+    pub qemu: &'a Path,
     /// `vmlinuz` and `modules/`.
-    pub kernel: &'a std::path::Path,
+    pub kernel: &'a Path,
     /// Static binaries.
-    pub programs: &'a std::path::Path,
+    pub programs: &'a Path,
     /// eBPF objects.
-    pub objects: &'a std::path::Path,
+    pub objects: &'a Path,
     /// The key file's content.
     pub keys: &'a str,
 }
@@ -38,7 +38,6 @@ pub struct Parts<'a> {
 pub struct Pair {
     alpha: Machine,
     beta: Machine,
-    directory: PathBuf,
     _wire: Wire,
 }
 
@@ -47,12 +46,12 @@ impl Pair {
     ///
     /// # Errors
     /// One does not boot.
-    pub fn boot(parts: Parts<'_>, directory: PathBuf) -> Result<Self> {
+    pub fn boot(parts: Parts<'_>, directory: &Path) -> Result<Self> {
         if directory.exists() {
             // What an earlier run left, its sockets above all.
-            fs::remove_dir_all(&directory).context("cannot remove what an earlier run left")?;
+            fs::remove_dir_all(directory).context("cannot remove what an earlier run left")?;
         }
-        fs::create_dir_all(&directory)?;
+        fs::create_dir_all(directory)?;
         let content = initramfs::build(initramfs::Parts {
             programs: parts.programs,
             objects: parts.objects,
@@ -61,11 +60,11 @@ impl Pair {
         })?;
         fs::write(directory.join(IMAGE), content).context("cannot write the initramfs")?;
         let kernel = parts.kernel.join("vmlinuz");
-        let plan = Plan { qemu: parts.qemu, kernel: &kernel, image: IMAGE, directory: &directory };
-        let wire = Wire::start(&directory)?;
+        let plan = Plan { qemu: parts.qemu, kernel: &kernel, image: IMAGE, directory };
+        let wire = Wire::start(directory)?;
         let alpha = Machine::start(plan, Node::Alpha)?;
         let beta = Machine::start(plan, Node::Beta)?;
-        let mut pair = Self { alpha, beta, directory, _wire: wire };
+        let mut pair = Self { alpha, beta, _wire: wire };
         pair.alpha.wait_for_boot()?;
         pair.beta.wait_for_boot()?;
         Ok(pair)
@@ -77,11 +76,6 @@ impl Pair {
             Node::Alpha => &mut self.alpha,
             Node::Beta => &mut self.beta,
         }
-    }
-
-    /// Where sockets and logs are.
-    pub fn directory(&self) -> &std::path::Path {
-        &self.directory
     }
 
     /// Starts an agent.
@@ -151,6 +145,11 @@ impl Status {
     /// Who shuts an address.
     pub fn gate(&self) -> &str {
         text(&self.0, "gate")
+    }
+
+    /// The latest wake-up of the agent's realtime thread, in microseconds.
+    pub fn lateness_max_us(&self) -> u64 {
+        self.0.pointer("/realtime/lateness_max_us").and_then(Value::as_u64).unwrap_or(0)
     }
 
     fn node(&self, node: Node) -> Option<&Value> {
