@@ -12,6 +12,9 @@ use super::queue::Due;
 use super::report::Invariant;
 use super::world::World;
 
+/// How long a node whose ask was not won wants nothing, and a little more.
+pub(super) const PEACE: u64 = 11_000_000_000;
+
 /// While one node reaches more than another: since when, and until when, true nanoseconds; the second is `u64::MAX` while it lasts.
 type Lead = Option<(u64, u64)>;
 
@@ -140,7 +143,8 @@ impl World {
             2 => {
                 self.is_calm = true;
                 let settled = dampening * (2 * u64::from(self.plan.nodes) + 2);
-                let more = 40 * nanos(self.plan.timing.keepalive);
+                // Who asked and has not won leaves the next holder in peace for ten seconds.
+                let more = 40 * nanos(self.plan.timing.keepalive) + PEACE;
                 self.queue.plan(self.now + settled + more, Due::Stage);
             }
             _ => self.check_best(),
@@ -184,8 +188,10 @@ impl World {
         let place = |node: u8| prefer.iter().position(|other| NodeId::raw(*other) == node);
         let behind = self.outside.leads[usize::from(from)][usize::from(to)];
         let is_behind = behind.is_some_and(|(since, until)| {
-            // A lead that was over before others could hear of it is none.
-            until - since > slack && until.saturating_add(least) > self.now + slack
+            // A lead that others could not hear of is none.
+            until - since > slack
+                && self.now - since > slack
+                && until.saturating_add(least) > self.now + slack
         });
         let moves_back =
             self.plan.auto_failback && !self.plan.equal_ranks && place(to) < place(from) && !is_behind;

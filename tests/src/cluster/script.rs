@@ -4,6 +4,7 @@ use agent_core::{LinkState, NodeView, Operator, PeerState, Snapshot};
 
 use super::machine::{Message, Next};
 use super::net::Path;
+use super::outside::PEACE;
 use super::packet::GROUPS;
 use super::plan::{Kind, MS, US, Votes, nanos};
 use super::queue::Due;
@@ -36,7 +37,7 @@ impl World {
             }
             Kind::OneWay | Kind::Lossy | Kind::Reach | Kind::Restarts => self.queue.plan(settled, Due::Stage),
         }
-        self.plan.storm + 4 * settled + 1000 * keepalive + 40 * nanos(self.plan.dampening())
+        self.plan.storm + 4 * settled + 1000 * keepalive + 40 * nanos(self.plan.dampening()) + PEACE
     }
 
     /// The next part begins.

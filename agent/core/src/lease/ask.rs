@@ -95,6 +95,8 @@ pub(crate) struct Patience {
     pub(crate) backoff_until: Instant,
     /// Asks in a row that were not won.
     tries: u32,
+    /// Keepalives that it waits longer than its rank after such an ask, once nobody else asks: those who collided do not again.
+    stagger: u32,
     random: u64,
 }
 
@@ -123,7 +125,7 @@ pub(crate) struct Wish {
 impl Patience {
     /// With a random state of its own.
     pub(crate) const fn new(seed: u64) -> Self {
-        Self { since: None, backoff_until: Instant::ZERO, tries: 0, random: seed | 1 }
+        Self { since: None, backoff_until: Instant::ZERO, tries: 0, stagger: 0, random: seed | 1 }
     }
 
     /// Whether `group` may be asked for now.
@@ -145,7 +147,8 @@ impl Patience {
         }
         let since = *self.since.get_or_insert(now);
         let rank = rank(group, facts, wish, scene.me, scene.view);
-        let at = since.after(scene.leases.keepalive().saturating_mul(2 * rank)).max(self.backoff_until);
+        let keepalives = (2 * rank).saturating_add(self.stagger);
+        let at = since.after(scene.leases.keepalive().saturating_mul(keepalives)).max(self.backoff_until);
         if now < at {
             let reason = if rank > 0 { Reason::OtherPreferred } else { Reason::Waiting };
             return Err(Blocked { reason, until: at });
@@ -158,7 +161,7 @@ impl Patience {
 
     /// An ask was won.
     pub(crate) const fn won(&mut self) {
-        (self.since, self.tries, self.backoff_until) = (None, 0, Instant::ZERO);
+        (self.since, self.tries, self.stagger, self.backoff_until) = (None, 0, 0, Instant::ZERO);
     }
 
     /// An ask was not won within a deadtime: waits rank + random keepalives.
@@ -171,6 +174,7 @@ impl Patience {
         let keepalives =
             rank(group, facts, wish, scene.me, scene.view).saturating_add(random).saturating_add(1);
         self.backoff_until = now.after(scene.leases.keepalive().saturating_mul(keepalives));
+        self.stagger = u32::try_from((self.random >> 32) % spread).unwrap_or(0);
         self.tries = self.tries.saturating_add(1);
         self.since = None;
     }

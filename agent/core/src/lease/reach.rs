@@ -87,6 +87,11 @@ impl Reach {
         }
     }
 
+    /// Something else keeps this node from wanting the group until `at`.
+    pub(crate) fn wait(&mut self, at: Instant) {
+        self.wake = self.wake.min(at);
+    }
+
     /// While this node holds the group: looks who reaches more.
     pub(crate) fn watch(&mut self, facts: &Facts, scene: &Scene<'_>, now: Instant) {
         let mine = scene.view.score(scene.me);

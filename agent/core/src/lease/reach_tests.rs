@@ -215,3 +215,20 @@ fn what_was_handed_over_for_connectivity_does_not_come_back_at_once() {
     lab.run(540, &[1, 2]);
     assert!(wants(&lab));
 }
+
+#[test]
+fn after_an_ask_that_was_not_won_the_group_is_wanted_again_without_any_news() {
+    let mut lab = held_by_peer(&config(), [2, 1, 1]);
+    lab.run(230, &[1, 2]);
+    assert!(wants(&lab));
+    lab.claim(1, 0, 0, 0);
+    lab.run(240, &[1, 2]);
+    let later = lab.row().epoch + (1 << 16) + 1;
+    lab.claim(1, later, 1, HELD);
+    let again = 240 + 10_000;
+    lab.run(again - 20, &[1, 2]);
+    assert!(!wants(&lab), "it leaves the winner in peace");
+    assert!(lab.node.poll_timeout() <= crate::test_lab::at(again + 10));
+    lab.run(again + 20, &[1, 2]);
+    assert!(wants(&lab));
+}

@@ -31,13 +31,17 @@ impl Tenure {
             && !scene.life.is_leaving()
             && scene.life != crate::life::Life::Joining
             && scene.leases.is_heard(now)
-            && scene.leases.voters().may_take_part()
-            && now >= self.wished_at.map_or(Instant::ZERO, |at| at.after(pause));
+            && scene.leases.voters().may_take_part();
+        let paused_until = self.wished_at.map_or(Instant::ZERO, |at| at.after(pause));
         let reaches_more = self.reach.compare(holder.node, group, facts, scene, now);
         let dampening = scene.leases.reach_dampening();
         let comes_back = moves_back && self.reach.may_fail_back(dampening, now);
         let by_itself = (comes_back || reaches_more) && !self.standby && !group.failed_here();
-        self.wants = may && group.phase() == GroupPhase::Stopped && (self.takeover || by_itself);
+        let would = may && group.phase() == GroupPhase::Stopped && (self.takeover || by_itself);
+        self.wants = would && now >= paused_until;
+        if would && !self.wants {
+            self.reach.wait(paused_until);
+        }
     }
 
     /// Why the claim must end now. *Maintenance* suspends decisions, never leases.
