@@ -58,6 +58,7 @@ pub fn render(from: &Sources<'_>) -> String {
     groups(from, &mut families);
     pings::pings(from, &mut families);
     agent(from, &mut families);
+    process(from, &mut families);
     times(from, &mut families);
     let mut registry = Registry::with_prefix("xbeat");
     registry.register_collector(Box::new(Scrape(families)));
@@ -246,21 +247,6 @@ fn agent(from: &Sources<'_>, out: &mut Vec<Family>) {
         "1 when decisions are suspended",
         vec![(Vec::new(), flag(from.snapshot.maintenance))],
     );
-    gauge(
-        "restart_pause_seconds",
-        "Between the last heartbeat of the process before and the first of this one, 0 without one before",
-        vec![(Vec::new(), Process::of(from.process, stats).pause_us.unwrap_or(0) as f64 / 1e6)],
-    );
-    gauge(
-        "restarts",
-        "How often a process has gone on with the state of the one before since the last start without",
-        vec![(Vec::new(), from.process.restarts as f64)],
-    );
-    gauge(
-        "restarts_given_up",
-        "Restarts that were given up after the pause had begun; the process went on",
-        vec![(Vec::new(), from.process.failures as f64)],
-    );
     let joined = from.settings.known_nodes().filter(|(_, node)| node.joined).count();
     gauge(
         "joined_nodes",
@@ -302,6 +288,27 @@ fn agent(from: &Sources<'_>, out: &mut Vec<Family>) {
         let value = counter.load(Ordering::Relaxed);
         out.push(Family { name, help, series: Series::Counter(vec![(Vec::new(), value)]) });
     }
+}
+
+/// How this process began, and how often others were to take its place.
+fn process(from: &Sources<'_>, out: &mut Vec<Family>) {
+    let stats = from.stats;
+    let mut gauge = |name, help, series| out.push(Family { name, help, series: Series::Gauge(series) });
+    gauge(
+        "restart_pause_seconds",
+        "Between the last heartbeat of the process before and the first of this one, 0 without one before",
+        vec![(Vec::new(), Process::of(from.process, stats).pause_us.unwrap_or(0) as f64 / 1e6)],
+    );
+    gauge(
+        "restarts",
+        "How often a process has gone on with the state of the one before since the last start without",
+        vec![(Vec::new(), from.process.restarts as f64)],
+    );
+    gauge(
+        "restarts_given_up",
+        "Restarts that were given up after the pause had begun; the process went on",
+        vec![(Vec::new(), from.process.failures as f64)],
+    );
 }
 
 fn times(from: &Sources<'_>, out: &mut Vec<Family>) {

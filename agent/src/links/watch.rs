@@ -7,9 +7,9 @@ use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkMessage};
 use nix::errno::Errno;
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, socket,
-};
+use nix::sys::socket::{MsgFlags, SockFlag, recv};
+
+use crate::takeover::netlink::open_route_socket;
 
 /// Room for one datagram of the kernel's.
 const BUFFER_LEN: usize = 32 * 1024;
@@ -29,9 +29,7 @@ impl Watch {
     /// The kernel's.
     pub fn open() -> Result<Self, Errno> {
         let groups = (libc::RTMGRP_LINK | libc::RTMGRP_IPV4_IFADDR | libc::RTMGRP_IPV6_IFADDR) as u32;
-        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let socket = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)?;
-        bind(socket.as_raw_fd(), &NetlinkAddr::new(0, groups))?;
+        let socket = open_route_socket(groups, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK)?;
         Ok(Self { socket, buffer: vec![0; BUFFER_LEN].into_boxed_slice() })
     }
 

@@ -192,7 +192,8 @@ impl AsFd for Notifications {
     }
 }
 
-fn open_route_socket(groups: u32, flags: SockFlag) -> Result<OwnedFd, Errno> {
+/// A socket of the kernel's routing family that hears of `groups`.
+pub(crate) fn open_route_socket(groups: u32, flags: SockFlag) -> Result<OwnedFd, Errno> {
     let socket = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)?;
     bind(socket.as_raw_fd(), &NetlinkAddr::new(0, groups))?;
     Ok(socket)
