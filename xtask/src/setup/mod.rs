@@ -46,7 +46,7 @@ impl Need {
             Self::BpfLinker => "bpf-linker",
             Self::Nextest => "cargo-nextest",
             Self::Deny => "cargo-deny",
-            Self::NetTools => "ip and nft",
+            Self::NetTools => "ip, nft and ping",
         }
     }
 

@@ -25,7 +25,7 @@ pub(crate) const DENY: CargoTool =
     CargoTool { package: "cargo-deny", version: "0.20.2", accepted: "0.", program: "cargo-deny" };
 
 /// Network tools and the package of each.
-const NET_TOOLS: [(&str, &str); 2] = [("ip", "iproute2"), ("nft", "nftables")];
+const NET_TOOLS: [(&str, &str); 3] = [("ip", "iproute2"), ("nft", "nftables"), ("ping", "iputils-ping")];
 
 /// Finds the program, in the workspace's tools first, or builds it there.
 ///
@@ -71,7 +71,7 @@ fn install(workspace: &Workspace, tool: &CargoTool) -> Result<()> {
     Ok(())
 }
 
-/// Finds or installs `ip` and `nft`. Without them, tests and demonstrations that need them say so and are skipped, hence
+/// Finds or installs `ip`, `nft` and `ping`. Without them, tests and demonstrations that need them say so and are skipped, hence
 /// no error here.
 pub(crate) fn ensure_net_tools() -> Result<String> {
     let missing: Vec<&str> = NET_TOOLS
