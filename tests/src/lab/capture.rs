@@ -136,7 +136,7 @@ impl Kind {
     pub fn is_heartbeat_of(self, wanted: u8) -> bool {
         match self {
             Self::Heartbeat { node, .. } => node == wanted,
-            Self::Announcement(_) | Self::Vrrp(_) | Self::Other => false,
+            Self::Announcement(_) | Self::Vrrp(_) | Self::Peer(_) | Self::Other => false,
         }
     }
 }
@@ -148,7 +148,7 @@ impl Shared {
 }
 
 /// A raw packet socket (packet(7)) on one interface that sees all protocols in both directions.
-pub(crate) fn packet_socket(interface: &str) -> Result<OwnedFd> {
+pub fn packet_socket(interface: &str) -> Result<OwnedFd> {
     let flags = SockFlag::SOCK_CLOEXEC;
     let fd = socket(AddressFamily::Packet, SockType::Raw, flags, SockProtocol::EthAll)
         .context("cannot open a packet socket")?;

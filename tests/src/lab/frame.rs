@@ -16,6 +16,8 @@ const PROTOCOL_UDP: u8 = 17;
 const PROTOCOL_VRRP: u8 = 112;
 const PROTOCOL_ICMPV6: u8 = 58;
 const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
+/// `ha-cluster`, BFD, kronosnet as corosync has it.
+const PEER_PORTS: [u16; 3] = [694, 3784, 5405];
 
 /// What a frame is to the laboratory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,6 +35,8 @@ pub enum Kind {
     Announcement(IpAddr),
     /// An advertisement of VRRP (RFC 5798 section 5.1), by its source.
     Vrrp(IpAddr),
+    /// A sign of life of other cluster software, by its source: Linux-HA heartbeat, BFD (RFC 5881, section 4), kronosnet.
+    Peer(IpAddr),
     /// None of these.
     Other,
 }
@@ -41,12 +45,20 @@ pub enum Kind {
 pub fn kind(frame: &[u8]) -> Kind {
     let found = match u16_at(frame, TYPE_AT) {
         Some(TYPE_ARP) => announcement_arp(frame),
-        Some(TYPE_IPV4 | TYPE_IPV6) => {
-            heartbeat(frame).or_else(|| vrrp(frame)).or_else(|| announcement_na(frame))
-        }
+        Some(TYPE_IPV4 | TYPE_IPV6) => heartbeat(frame)
+            .or_else(|| vrrp(frame))
+            .or_else(|| announcement_na(frame))
+            .or_else(|| peer(frame)),
         Some(_) | None => None,
     };
     found.unwrap_or(Kind::Other)
+}
+
+fn peer(frame: &[u8]) -> Option<Kind> {
+    let port = u16_at(frame, udp_at(frame)? + 2)?;
+    let is_v4 = u16_at(frame, TYPE_AT)? == TYPE_IPV4;
+    let source = address_v4(frame, ETHERNET_LEN + 12)?;
+    (is_v4 && PEER_PORTS.contains(&port)).then_some(Kind::Peer(source.into()))
 }
 
 /// Where the UDP payload of a frame starts.

@@ -1,0 +1,87 @@
+//! Moves the service address for software that moves none: the address by an `ip` that stands ready, the announcement by a
+//! packet socket. Each costs well under a millisecond, as it would in the software's own process.
+
+use std::io::Write as _;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::process::{Child, ChildStdin, Stdio};
+
+use agent_tests::lab::capture::packet_socket;
+use agent_tests::lab::netns::Netns;
+use anyhow::{Context as _, Result};
+use nix::sys::socket::{MsgFlags, send};
+
+use super::SERVICE;
+
+/// One node's hand.
+pub(super) struct Mover {
+    ip: Child,
+    lines: ChildStdin,
+    socket: OwnedFd,
+    mac: [u8; 6],
+}
+
+impl Mover {
+    /// In the namespace of a node.
+    ///
+    /// # Errors
+    /// `ip` cannot be started, or no socket be had.
+    pub(super) fn new(host: &Netns) -> Result<Self> {
+        let listed = host.ip_output(&["-o", "link", "show", "eth0"])?;
+        let text = listed.split_whitespace().skip_while(|word| *word != "link/ether").nth(1);
+        let mut mac = [0; 6];
+        for (byte, text) in mac.iter_mut().zip(text.context("eth0 has no MAC address")?.split(':')) {
+            *byte = u8::from_str_radix(text, 16).context("not a MAC address")?;
+        }
+        let mut ip = host
+            .command("ip")
+            .args(["-force", "-batch", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("cannot run ip")?;
+        let lines = ip.stdin.take().context("ip has no standard input")?;
+        let socket = host.run(|| packet_socket("eth0"))?;
+        Ok(Self { ip, lines, socket, mac })
+    }
+
+    /// Adds and announces the address.
+    ///
+    /// # Errors
+    /// `ip` is gone, or the frame was not taken.
+    pub(super) fn take(&mut self) -> Result<()> {
+        writeln!(self.lines, "addr replace {SERVICE}/24 dev eth0").context("ip has ended")?;
+        self.lines.flush()?;
+        let frame = announcement(self.mac);
+        send(self.socket.as_raw_fd(), &frame, MsgFlags::empty()).context("cannot announce the address")?;
+        Ok(())
+    }
+
+    /// Deletes it.
+    ///
+    /// # Errors
+    /// `ip` is gone.
+    pub(super) fn give(&mut self) -> Result<()> {
+        writeln!(self.lines, "addr del {SERVICE}/24 dev eth0").context("ip has ended")?;
+        Ok(self.lines.flush()?)
+    }
+}
+
+impl Drop for Mover {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.ip.kill();
+        let _ = self.ip.wait();
+    }
+}
+
+/// Gratuitous ARP (RFC 5227, section 3).
+fn announcement(mac: [u8; 6]) -> Vec<u8> {
+    let mut frame = [[0xff; 6], mac].concat();
+    frame.extend([8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
+    frame.extend(mac);
+    frame.extend(SERVICE.octets());
+    frame.extend([0; 6]);
+    frame.extend(SERVICE.octets());
+    frame
+}
