@@ -3,3 +3,4 @@
 pub mod failover;
 pub mod machine;
 pub mod peers;
+pub mod report;

@@ -1,0 +1,172 @@
+//! A plot of curves over numbers, as SVG. On a logarithmic axis what is zero stands at the bottom, so that "none seen" is seen.
+
+use anyhow::{Result, anyhow};
+use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
+use plotters::prelude::*;
+use serde::Serialize;
+
+/// Width and height, in pixels.
+const SIZE: (u32, u32) = (960, 540);
+/// Told apart also by those who see few colours (Okabe and Ito).
+const COLOURS: [RGBColor; 8] = [
+    RGBColor(0, 114, 178),
+    RGBColor(213, 94, 0),
+    RGBColor(0, 158, 115),
+    RGBColor(204, 121, 167),
+    RGBColor(86, 180, 233),
+    RGBColor(230, 159, 0),
+    RGBColor(90, 90, 90),
+    RGBColor(240, 228, 66),
+];
+
+/// How an axis is divided.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub enum Scale {
+    /// Evenly.
+    Linear,
+    /// By powers of ten.
+    Log,
+}
+
+/// One line of a plot.
+#[derive(Clone, Debug, Serialize)]
+pub struct Curve {
+    /// For the legend.
+    pub name: String,
+    /// In order of x.
+    pub points: Vec<(f64, f64)>,
+}
+
+impl Curve {
+    /// What is not a number is left out.
+    pub fn new(name: impl Into<String>, points: Vec<(f64, f64)>) -> Self {
+        let points = points.into_iter().filter(|(x, y)| x.is_finite() && y.is_finite()).collect();
+        Self { name: name.into(), points }
+    }
+}
+
+/// The plot.
+#[derive(Clone, Debug, Serialize)]
+pub struct Plot {
+    /// Part of the file's name.
+    pub id: &'static str,
+    /// Above it.
+    pub title: String,
+    x: String,
+    y: String,
+    scales: (Scale, Scale),
+    /// In order of the legend.
+    pub curves: Vec<Curve>,
+}
+
+impl Plot {
+    /// Without curves, both axes linear.
+    pub fn new(id: &'static str, title: impl Into<String>, x: impl Into<String>, y: impl Into<String>) -> Self {
+        let scales = (Scale::Linear, Scale::Linear);
+        Self { id, title: title.into(), x: x.into(), y: y.into(), scales, curves: Vec::new() }
+    }
+
+    /// Divides the axes.
+    #[must_use]
+    pub fn scale(mut self, x: Scale, y: Scale) -> Self {
+        self.scales = (x, y);
+        self
+    }
+
+    /// Name of its file, in a report of this name.
+    pub fn file(&self, report: &str) -> String {
+        format!("{report}-{}.svg", self.id)
+    }
+
+    /// Draws it.
+    ///
+    /// # Errors
+    /// plotters'.
+    pub fn svg(&self) -> Result<String> {
+        let mut text = String::new();
+        let (x, y) = (self.range(|(x, _)| *x, self.scales.0), self.range(|(_, y)| *y, self.scales.1));
+        let drawn = match self.scales {
+            (Scale::Linear, Scale::Linear) => self.draw(&mut text, x.0..x.1, y.0..y.1, y.0),
+            (Scale::Linear, Scale::Log) => self.draw(&mut text, x.0..x.1, (y.0..y.1).log_scale(), y.0),
+            (Scale::Log, Scale::Linear) => self.draw(&mut text, (x.0..x.1).log_scale(), y.0..y.1, y.0),
+            (Scale::Log, Scale::Log) => {
+                self.draw(&mut text, (x.0..x.1).log_scale(), (y.0..y.1).log_scale(), y.0)
+            }
+        };
+        drawn.map_err(|error| anyhow!("cannot draw {}: {error}", self.id))?;
+        Ok(text)
+    }
+
+    fn draw<X, Y>(&self, text: &mut String, x: X, y: Y, floor: f64) -> Result<(), String>
+    where
+        X: AsRangedCoord<Value = f64>,
+        Y: AsRangedCoord<Value = f64>,
+        X::CoordDescType: ValueFormatter<f64>,
+        Y::CoordDescType: ValueFormatter<f64>,
+    {
+        let said = |error: &dyn std::fmt::Display| error.to_string();
+        let root = SVGBackend::with_string(text, SIZE).into_drawing_area();
+        root.fill(&WHITE).map_err(|error| said(&error))?;
+        let mut chart = ChartBuilder::on(&root)
+            .caption(&self.title, ("sans-serif", 22))
+            .margin(16)
+            .x_label_area_size(44)
+            .y_label_area_size(64)
+            .build_cartesian_2d(x, y)
+            .map_err(|error| said(&error))?;
+        chart
+            .configure_mesh()
+            .x_desc(&self.x)
+            .y_desc(&self.y)
+            .x_label_formatter(&|value| label(*value))
+            .y_label_formatter(&|value| label(*value))
+            .light_line_style(BLACK.mix(0.06))
+            .draw()
+            .map_err(|error| said(&error))?;
+        for (curve, colour) in self.curves.iter().zip(COLOURS.iter().cycle()) {
+            let points = || curve.points.iter().map(|(x, y)| (*x, y.max(floor)));
+            let line = LineSeries::new(points(), colour.stroke_width(2));
+            chart
+                .draw_series(line)
+                .map_err(|error| said(&error))?
+                .label(&curve.name)
+                .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
+            chart
+                .draw_series(points().map(|point| Circle::new(point, 3, colour.filled())))
+                .map_err(|error| said(&error))?;
+        }
+        chart
+            .configure_series_labels()
+            .position(SeriesLabelPosition::UpperLeft)
+            .background_style(WHITE.mix(0.85))
+            .border_style(BLACK.mix(0.3))
+            .draw()
+            .map_err(|error| said(&error))?;
+        root.present().map_err(|error| said(&error))
+    }
+
+    /// From a little below the smallest to a little above the largest.
+    fn range(&self, of: fn(&(f64, f64)) -> f64, scale: Scale) -> (f64, f64) {
+        let values = || self.curves.iter().flat_map(|curve| &curve.points).map(of);
+        let most = values().fold(f64::NEG_INFINITY, f64::max);
+        match scale {
+            Scale::Linear => {
+                let least = values().fold(0.0, f64::min);
+                if most > least { (least, most * 1.05) } else { (least, least + 1.0) }
+            }
+            Scale::Log => {
+                let least = values().filter(|value| *value > 0.0).fold(f64::INFINITY, f64::min);
+                if most > 0.0 { (least / 2.0, most.max(least * 2.0) * 2.0) } else { (0.1, 1.0) }
+            }
+        }
+    }
+}
+
+fn label(value: f64) -> String {
+    let size = value.abs();
+    if size != 0.0 && !(0.001..1e6).contains(&size) {
+        return format!("{value:.0e}");
+    }
+    let text = format!("{value:.3}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
