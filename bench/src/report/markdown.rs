@@ -44,7 +44,8 @@ fn one(table: &Table) -> String {
     }
     // Numbers stand to the right: a column is one of numbers when nothing else is in it.
     let is_number = |column: usize| {
-        !table.rows.is_empty() && table.rows.iter().all(|row| matches!(row.get(column), Some(Cell::Number { .. })))
+        !table.rows.is_empty()
+            && table.rows.iter().all(|row| matches!(row.get(column), Some(Cell::Number { .. })))
     };
     let line = |cells: &[String]| {
         let padded = cells.iter().zip(&widths).enumerate().map(|(column, (cell, width))| {
@@ -56,7 +57,11 @@ fn one(table: &Table) -> String {
         .iter()
         .enumerate()
         .map(|(column, width)| {
-            if is_number(column) { format!("{}:|", "-".repeat(width + 1)) } else { format!("{}|", "-".repeat(width + 2)) }
+            if is_number(column) {
+                format!("{}:|", "-".repeat(width + 1))
+            } else {
+                format!("{}|", "-".repeat(width + 2))
+            }
         })
         .collect();
     let rows: String = shown.iter().map(|row| line(row)).collect();

@@ -61,7 +61,12 @@ pub struct Plot {
 
 impl Plot {
     /// Without curves, both axes linear.
-    pub fn new(id: &'static str, title: impl Into<String>, x: impl Into<String>, y: impl Into<String>) -> Self {
+    pub fn new(
+        id: &'static str,
+        title: impl Into<String>,
+        x: impl Into<String>,
+        y: impl Into<String>,
+    ) -> Self {
         let scales = (Scale::Linear, Scale::Linear);
         Self { id, title: title.into(), x: x.into(), y: y.into(), scales, curves: Vec::new() }
     }
