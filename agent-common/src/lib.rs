@@ -14,6 +14,7 @@ pub mod held;
 pub mod hmac;
 pub mod ids;
 pub mod layout;
+pub mod loss;
 pub mod maps;
 pub mod receive;
 pub mod reject;

@@ -9,7 +9,7 @@ use crate::{cargo, privilege::Privilege, progress, setup, shell, strip, workspac
 
 const PACKAGE: &str = "agent-ebpf";
 /// Programs for tests and benchmarks; each becomes an object beside the product's.
-const EXTRAS: [&str; 2] = ["xbeat-selftest", "xbeat-bench"];
+const EXTRAS: [&str; 3] = ["xbeat-selftest", "xbeat-bench", "xbeat-loss"];
 /// BTF for maps, functions and lines; the instruction set of 5.10 kernels on every architecture.
 const RUSTFLAGS: &str = "-C link-arg=--btf -C debuginfo=2 -C target-cpu=v3";
 

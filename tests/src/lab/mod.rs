@@ -17,6 +17,7 @@ pub mod failover;
 pub mod foreign;
 pub mod frame;
 pub mod inject;
+pub mod loss;
 pub mod metrics;
 pub mod netns;
 pub mod network;
