@@ -2,5 +2,8 @@
 
 pub mod failover;
 pub mod machine;
+pub mod options;
 pub mod peers;
+pub mod progress;
 pub mod report;
+pub mod statistics;

@@ -34,6 +34,20 @@ enum Name {
     Core,
     /// Failover over veth, stage by stage, beside other cluster software
     Failover,
+    /// False deaths and lost service under loss, beside the closed form
+    Loss,
+    /// Deaths, true and false, while the processors are taken away
+    Starvation,
+    /// What forged, replayed and foreign frames cost
+    Flood,
+    /// Processor time, wake-ups, memory and bytes of a heartbeat, by the size of the cluster
+    Cost,
+    /// Random faults on five nodes, watched from outside
+    Soak,
+    /// Instruction counts and ratios against bench/budgets.toml
+    Guard,
+    /// Each other cluster software once: whether it starts, detects and recovers
+    Peers,
 }
 
 impl Name {
@@ -43,6 +57,13 @@ impl Name {
             Self::Gate => "bench-gate",
             Self::Core => "bench-core",
             Self::Failover => "bench-failover",
+            Self::Loss => "bench-loss",
+            Self::Starvation => "bench-starvation",
+            Self::Flood => "bench-flood",
+            Self::Cost => "bench-cost",
+            Self::Soak => "bench-soak",
+            Self::Guard => "bench-guard",
+            Self::Peers => "bench-peers",
         }
     }
 }
@@ -50,13 +71,18 @@ impl Name {
 /// `cargo xtask bench`. Ends as the benchmark: same process, same exit code.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     let benchmark = ("bench", args.name.binary());
-    match args.name {
-        Name::Core => {}
-        Name::Xdp | Name::Gate | Name::Failover => build_ebpf::build(workspace, &[])?,
+    if args.name != Name::Core {
+        build_ebpf::build(workspace, &[])?;
     }
     match args.name {
-        Name::Xdp | Name::Gate | Name::Core => build::release(workspace, &[benchmark])?,
-        Name::Failover => {
+        Name::Xdp | Name::Gate | Name::Core | Name::Guard => build::release(workspace, &[benchmark])?,
+        Name::Failover
+        | Name::Loss
+        | Name::Starvation
+        | Name::Flood
+        | Name::Cost
+        | Name::Soak
+        | Name::Peers => {
             setup::ensure(workspace, &[Need::NetTools])?;
             build::release(workspace, &[("xbeat", "xbeat"), benchmark])?;
         }

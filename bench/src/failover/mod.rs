@@ -5,7 +5,6 @@
 pub mod cost;
 pub mod keepalived;
 pub mod report;
-pub mod statistics;
 pub mod xbeat;
 
 use std::time::Duration;

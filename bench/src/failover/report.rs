@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::cost::Cost;
-use super::statistics::Summary;
 use super::xbeat::Votes;
 use super::{Run, Series};
 use crate::machine::Machine;
+use crate::statistics::Summary;
 
 /// Most that the median may rise when a vote must be asked for: one round trip.
 const WITNESS_MS: f64 = 2.0;

@@ -41,3 +41,10 @@ pub fn install() -> Result<()> {
     }
     Ok(())
 }
+
+/// The version of its package, as dpkg has it.
+pub fn version(name: Name) -> String {
+    let output = Command::new("dpkg-query").args(["-W", "-f", "${Version}", name.package()]).output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    text.ok().filter(|text| !text.is_empty()).unwrap_or_else(|| "of unknown version".to_owned())
+}

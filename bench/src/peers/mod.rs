@@ -20,7 +20,7 @@ use serde::Serialize;
 
 pub use bed::{Bed, Pair};
 pub use daemon::{Daemon, Said};
-pub use install::install;
+pub use install::{install, version};
 
 /// The software.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, clap::ValueEnum)]

@@ -6,11 +6,17 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::time::Duration;
 
+use agent_common::ids::MAX_NODES;
+
 use super::network::Port;
 use super::serial::SerialSpec;
 
 /// Names of the nodes, by number.
-pub const NODE_NAMES: [&str; 4] = ["alpha", "beta", "gamma", "delta"];
+pub const NODE_NAMES: [&str; MAX_NODES] = [
+    "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu",
+    "nu", "xi", "omicron", "pi", "rho", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega", "node24",
+    "node25", "node26", "node27", "node28", "node29", "node30", "node31",
+];
 /// Where each agent serves its metrics, inside its namespace.
 pub const METRICS: &str = "127.0.0.1:9694";
 /// The group that every cluster of the laboratory has.
@@ -21,7 +27,7 @@ pub const GROUP: &str = "web";
 pub struct Spec {
     /// Its name.
     pub cluster: String,
-    /// How many nodes, at most four.
+    /// How many nodes.
     pub nodes: usize,
     /// How many of them, the last ones, vote and never serve.
     pub witnesses: usize,
@@ -47,6 +53,8 @@ pub struct Spec {
     pub reachtime: Duration,
     /// Who may decide.
     pub policy: Policy,
+    /// Lines for the section `[runtime]`, each with its end.
+    pub runtime: String,
     /// The file with the daemon's keys, if not the one made for the cluster.
     pub generation: Generation,
 }
@@ -138,6 +146,7 @@ impl Default for Spec {
             pings: Vec::new(),
             reachtime: Duration::from_secs(5),
             policy: Policy::TwoNodeAlways,
+            runtime: String::new(),
             generation: Generation::File,
         }
     }
@@ -295,9 +304,10 @@ impl Spec {
         format!(
             "[control]\nsocket = \"{here}/xbeat.sock\"\n[metrics]\nlisten = \"{METRICS}\"\n\
              [runtime]\nrealtime = {}\nstate_dir = \"{here}/state\"\nbpffs = \"{}\"\nxdp = \"{xdp}\"\n\
-             generation = \"{generation}\"\n",
+             generation = \"{generation}\"\n{}",
             self.realtime,
             bpffs.display(),
+            self.runtime,
         )
     }
 }
