@@ -3,7 +3,7 @@
 
 use std::io::IoSliceMut;
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
@@ -53,6 +53,15 @@ pub struct Captured {
     pub bytes: Vec<u8>,
 }
 
+/// Signs of life that passed a port one way.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Signs {
+    /// Frames.
+    pub frames: u64,
+    /// Their bytes, from the Ethernet header on, without checksum and preamble.
+    pub bytes: u64,
+}
+
 /// A running capture of everything that is not [`Kind::Other`].
 #[derive(Debug)]
 pub struct Capture {
@@ -64,6 +73,14 @@ pub struct Capture {
 struct Shared {
     stop: AtomicBool,
     frames: Mutex<Vec<Captured>>,
+    from_host: Counter,
+    to_host: Counter,
+}
+
+#[derive(Debug, Default)]
+struct Counter {
+    frames: AtomicU64,
+    bytes: AtomicU64,
 }
 
 impl Capture {
@@ -110,6 +127,12 @@ impl Capture {
         frames.iter().find(is_wanted).map(|frame| frame.at_ns)
     }
 
+    /// Signs of life that passed since the start, also those that were forgotten or for which there was no room.
+    pub fn signs(&self, direction: Direction) -> Signs {
+        let counter = self.shared.counter(direction);
+        Signs { frames: counter.frames.load(Ordering::Relaxed), bytes: counter.bytes.load(Ordering::Relaxed) }
+    }
+
     /// Ends the capture; what was captured stays.
     pub fn stop(&self) {
         self.shared.stop.store(true, Ordering::Relaxed);
@@ -144,6 +167,13 @@ impl Kind {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Vec<Captured>> {
         self.frames.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    const fn counter(&self, direction: Direction) -> &Counter {
+        match direction {
+            Direction::FromHost => &self.from_host,
+            Direction::ToHost => &self.to_host,
+        }
     }
 }
 
@@ -182,6 +212,11 @@ fn collect(socket: &OwnedFd, shared: &Shared) {
         let kind = kind(bytes);
         if kind == Kind::Other {
             continue;
+        }
+        if kind.is_sign_of_life() {
+            let counter = shared.counter(direction);
+            counter.frames.fetch_add(1, Ordering::Relaxed);
+            counter.bytes.fetch_add(len as u64, Ordering::Relaxed);
         }
         let at_ns = wall_ns.saturating_sub(clock::realtime_offset_ns());
         let mut frames = shared.lock();

@@ -35,6 +35,7 @@ struct Shared {
     stop: AtomicBool,
     sent: AtomicUsize,
     late_max_ns: AtomicU64,
+    interval_ns: u64,
     probes: Vec<Probe>,
 }
 
@@ -78,6 +79,14 @@ impl Client {
     /// # Errors
     /// No socket or thread to be had.
     pub fn start(netns: &Netns, address: IpAddr) -> Result<Self> {
+        Self::start_every(netns, address, Duration::from_nanos(INTERVAL_NS))
+    }
+
+    /// As [`Client::start`], with another time between two probes.
+    ///
+    /// # Errors
+    /// No socket or thread to be had.
+    pub fn start_every(netns: &Netns, address: IpAddr, interval: Duration) -> Result<Self> {
         let socket = netns.run(|| {
             let socket = match address {
                 IpAddr::V4(_) => UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)),
@@ -86,14 +95,7 @@ impl Client {
             socket.context("cannot open the client's socket")
         })?;
         socket.set_read_timeout(Some(LOOK))?;
-        let mut probes = Vec::new();
-        probes.resize_with(PROBES_MAX, Probe::default);
-        let shared = Arc::new(Shared {
-            stop: AtomicBool::new(false),
-            sent: AtomicUsize::new(0),
-            late_max_ns: AtomicU64::new(0),
-            probes,
-        });
+        let shared = Arc::new(Shared::new(PROBES_MAX, interval));
         let sender = {
             let (socket, shared) = (socket.try_clone()?, Arc::clone(&shared));
             thread::Builder::new()
@@ -105,6 +107,11 @@ impl Client {
             thread::Builder::new().name("answers".into()).spawn(move || read_answers(&socket, &shared))?
         };
         Ok(Self { shared, threads: vec![sender, receiver] })
+    }
+
+    /// One that asks nothing, where nothing but the cluster itself may have a cost.
+    pub fn silent() -> Self {
+        Self { shared: Arc::new(Shared::new(0, Duration::from_nanos(INTERVAL_NS))), threads: Vec::new() }
     }
 
     /// All answers to probes sent from `from_ns` on, in order of sending.
@@ -154,6 +161,20 @@ impl Client {
     }
 }
 
+impl Shared {
+    fn new(probes_max: usize, interval: Duration) -> Self {
+        let mut probes = Vec::new();
+        probes.resize_with(probes_max, Probe::default);
+        Self {
+            stop: AtomicBool::new(false),
+            sent: AtomicUsize::new(0),
+            late_max_ns: AtomicU64::new(0),
+            interval_ns: clock::ns(interval),
+            probes,
+        }
+    }
+}
+
 impl Drop for Client {
     fn drop(&mut self) {
         self.stop();
@@ -191,7 +212,7 @@ fn send_probes(socket: &UdpSocket, address: IpAddr, shared: &Shared) {
         // An unreachable service is what is being measured.
         let _ = socket.send_to(&(number as u64).to_be_bytes(), to);
         // After a stall the schedule goes on from now: a burst of late probes would say nothing.
-        due_ns = (due_ns + INTERVAL_NS).max(now_ns);
+        due_ns = (due_ns + shared.interval_ns).max(now_ns);
     }
 }
 

@@ -61,6 +61,16 @@ fn peer(frame: &[u8]) -> Option<Kind> {
     (is_v4 && PEER_PORTS.contains(&port)).then_some(Kind::Peer(source.into()))
 }
 
+impl Kind {
+    /// Whether it says that its sender is alive, in whichever protocol.
+    pub const fn is_sign_of_life(self) -> bool {
+        match self {
+            Self::Heartbeat { .. } | Self::Vrrp(_) | Self::Peer(_) => true,
+            Self::Announcement(_) | Self::Other => false,
+        }
+    }
+}
+
 /// Where the UDP payload of a frame starts.
 pub fn payload_at(frame: &[u8]) -> Option<usize> {
     Some(udp_at(frame)? + UDP_LEN)
@@ -220,6 +230,16 @@ mod tests {
         assert_eq!(kind(&frame), Kind::Other);
         frame[ETHERNET_LEN + 24..ETHERNET_LEN + 28].copy_from_slice(&[10, 0, 0, 1]);
         assert_eq!(kind(&frame), Kind::Announcement(Ipv4Addr::new(10, 0, 0, 1).into()));
+    }
+
+    #[test]
+    fn a_sign_of_life_is_known_by_its_port() {
+        let mut frame = udp_frame();
+        frame[ETHERNET_LEN + 12..ETHERNET_LEN + 16].copy_from_slice(&[10, 0, 0, 1]);
+        assert!(!kind(&frame).is_sign_of_life());
+        put_u16(&mut frame, ETHERNET_LEN + 20 + 2, PEER_PORTS[0]).unwrap();
+        assert_eq!(kind(&frame), Kind::Peer(Ipv4Addr::new(10, 0, 0, 1).into()));
+        assert!(kind(&frame).is_sign_of_life());
     }
 
     #[test]
