@@ -8,6 +8,8 @@ use std::path::Path;
 use anyhow::Result;
 
 const OBJ_GET: libc::c_long = 7;
+const PROG_GET_NEXT_ID: libc::c_long = 11;
+const MAP_GET_NEXT_ID: libc::c_long = 12;
 const PROG_GET_FD_BY_ID: libc::c_long = 13;
 pub(super) const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const LINK_GET_FD_BY_ID: libc::c_long = 30;
@@ -15,6 +17,8 @@ const LINK_GET_NEXT_ID: libc::c_long = 31;
 const LINK_TYPE_XDP: u32 = 6;
 /// Most links that are looked at.
 const LINKS_MAX: usize = 1024;
+/// Most objects of a kind that are counted.
+const OBJECTS_MAX: usize = 1 << 16;
 
 /// `union bpf_attr` for `BPF_OBJ_GET_INFO_BY_FD` (linux/bpf.h).
 #[repr(C)]
@@ -68,6 +72,36 @@ impl HeldPrograms {
         }
         Self { _links: links }
     }
+}
+
+/// How many objects the kernel has, of all processes.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Objects {
+    /// Programs.
+    pub programs: usize,
+    /// Maps.
+    pub maps: usize,
+    /// Links.
+    pub links: usize,
+}
+
+impl Objects {
+    /// Counted now; nothing, where the kernel does not let this process see them.
+    pub fn count() -> Self {
+        Self { programs: ids(PROG_GET_NEXT_ID), maps: ids(MAP_GET_NEXT_ID), links: ids(LINK_GET_NEXT_ID) }
+    }
+}
+
+fn ids(next_id: libc::c_long) -> usize {
+    let mut id = 0;
+    (0..OBJECTS_MAX)
+        .take_while(|_| {
+            let mut next = ById { id, ..ById::default() };
+            let is_there = bpf(next_id, &mut next).is_ok();
+            id = next.next_id;
+            is_there
+        })
+        .count()
 }
 
 /// The link with this id, unless it has gone.

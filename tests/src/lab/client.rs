@@ -16,8 +16,12 @@ use super::realtime;
 
 /// Between two probes.
 const INTERVAL_NS: u64 = 1_000_000;
-/// Most probes of one client: ten minutes. It falls silent afterwards.
+/// Probes that are remembered: ten minutes. Older ones are forgotten, so that a client can ask for hours.
 const PROBES_MAX: usize = 600_000;
+/// The oldest of them, which are written anew next, are not read.
+const SPARED: usize = 2_000;
+/// Between two looks of a client at rest.
+const REST_NS: u64 = 5_000_000;
 /// How often a thread looks whether it should end.
 const LOOK: Duration = Duration::from_millis(50);
 /// Above the agents: the measuring must not wait for the measured.
@@ -33,6 +37,7 @@ pub struct Client {
 #[derive(Debug)]
 struct Shared {
     stop: AtomicBool,
+    rests: AtomicBool,
     sent: AtomicUsize,
     late_max_ns: AtomicU64,
     interval_ns: u64,
@@ -41,6 +46,7 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Probe {
+    number: AtomicUsize,
     sent_ns: AtomicU64,
     answered_ns: AtomicU64,
     node: AtomicU8,
@@ -116,10 +122,7 @@ impl Client {
 
     /// All answers to probes sent from `from_ns` on, in order of sending.
     pub fn answers_since(&self, from_ns: u64) -> Vec<Answer> {
-        let sent = self.shared.sent.load(Ordering::Acquire);
-        let probes = self.shared.probes.get(..sent).unwrap_or_default();
-        let start = probes.partition_point(|probe| probe.sent_ns.load(Ordering::Relaxed) < from_ns);
-        probes.iter().skip(start).filter_map(Probe::answer).collect()
+        self.shared.probes_since(from_ns).filter_map(Probe::answer).collect()
     }
 
     /// The newest answer among the probes of the last `within`.
@@ -129,10 +132,22 @@ impl Client {
 
     /// How many probes were sent in this time, and how many of them have no answer.
     pub fn lost(&self, from_ns: u64, to_ns: u64) -> (usize, usize) {
-        let sent = self.shared.sent.load(Ordering::Acquire);
-        let probes = self.shared.probes.get(..sent).unwrap_or_default().iter();
-        let asked = probes.filter(|probe| (from_ns..to_ns).contains(&probe.sent_ns.load(Ordering::Relaxed)));
+        let probes = self.shared.probes_since(from_ns);
+        let asked = probes.take_while(|probe| probe.sent_ns.load(Ordering::Relaxed) < to_ns);
         asked.fold((0, 0), |(sent, lost), probe| (sent + 1, lost + usize::from(probe.answer().is_none())))
+    }
+
+    /// All probes sent in this time, in order: when, and who answered.
+    pub fn probes(&self, from_ns: u64, to_ns: u64) -> Vec<(u64, Option<u8>)> {
+        let probes = self.shared.probes_since(from_ns);
+        let probes = probes.map(|probe| (probe.sent_ns.load(Ordering::Relaxed), probe.answer()));
+        let asked = probes.take_while(|(sent_ns, _)| *sent_ns < to_ns);
+        asked.map(|(sent_ns, answer)| (sent_ns, answer.map(|answer| answer.node))).collect()
+    }
+
+    /// Sends nothing for a while, or again: a client that nobody reads takes time from those who are measured.
+    pub fn rest(&self, rests: bool) {
+        self.shared.rests.store(rests, Ordering::Relaxed);
     }
 
     /// The longest gap among the probes sent from `from_ns` on.
@@ -167,6 +182,7 @@ impl Shared {
         probes.resize_with(probes_max, Probe::default);
         Self {
             stop: AtomicBool::new(false),
+            rests: AtomicBool::new(false),
             sent: AtomicUsize::new(0),
             late_max_ns: AtomicU64::new(0),
             interval_ns: clock::ns(interval),
@@ -185,6 +201,27 @@ impl Drop for Client {
     }
 }
 
+impl Shared {
+    /// The place of a probe: the places are used again and again.
+    fn probe(&self, number: usize) -> Option<&Probe> {
+        self.probes.get(number % self.probes.len().max(1))
+    }
+
+    /// What is remembered of the probes sent from `from_ns` on, in order.
+    fn probes_since(&self, from_ns: u64) -> impl Iterator<Item = &Probe> {
+        let sent = self.sent.load(Ordering::Acquire);
+        let is_before = |number: usize| {
+            self.probe(number).is_some_and(|probe| probe.sent_ns.load(Ordering::Relaxed) < from_ns)
+        };
+        let (mut low, mut high) = (sent.saturating_sub(self.probes.len().saturating_sub(SPARED)), sent);
+        while low < high {
+            let middle = low.midpoint(high);
+            if is_before(middle) { low = middle + 1 } else { high = middle }
+        }
+        (low..sent).filter_map(|number| self.probe(number))
+    }
+}
+
 impl Probe {
     fn answer(&self) -> Option<Answer> {
         let answered_ns = self.answered_ns.load(Ordering::Acquire);
@@ -200,13 +237,22 @@ fn send_probes(socket: &UdpSocket, address: IpAddr, shared: &Shared) {
     realtime::fifo(PRIORITY);
     let to = service(address);
     let mut due_ns = clock::now_ns();
-    for (number, probe) in shared.probes.iter().enumerate() {
+    for number in 0.. {
+        let Some(probe) = shared.probe(number) else { return };
+        if shared.rests.load(Ordering::Relaxed) {
+            while shared.rests.load(Ordering::Relaxed) && !shared.stop.load(Ordering::Relaxed) {
+                clock::sleep_until(clock::now_ns() + REST_NS);
+            }
+            due_ns = clock::now_ns();
+        }
         if shared.stop.load(Ordering::Relaxed) {
             return;
         }
         clock::sleep_until(due_ns);
         let now_ns = clock::now_ns();
         shared.late_max_ns.fetch_max(now_ns.saturating_sub(due_ns), Ordering::Relaxed);
+        probe.answered_ns.store(0, Ordering::Relaxed);
+        probe.number.store(number, Ordering::Relaxed);
         probe.sent_ns.store(now_ns, Ordering::Relaxed);
         shared.sent.store(number + 1, Ordering::Release);
         // An unreachable service is what is being measured.
@@ -225,7 +271,11 @@ fn read_answers(socket: &UdpSocket, shared: &Shared) {
         let now_ns = clock::now_ns();
         let Some((number, rest)) = answer.split_first_chunk::<PROBE_LEN>() else { continue };
         let number = usize::try_from(u64::from_be_bytes(*number)).unwrap_or(usize::MAX);
-        let (Some(probe), Some(node)) = (shared.probes.get(number), rest.first()) else { continue };
+        let (Some(probe), Some(node)) = (shared.probe(number), rest.first()) else { continue };
+        // An answer to a probe that was forgotten.
+        if probe.number.load(Ordering::Relaxed) != number {
+            continue;
+        }
         probe.node.store(*node, Ordering::Relaxed);
         probe.answered_ns.store(now_ns, Ordering::Release);
     }

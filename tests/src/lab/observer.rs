@@ -67,6 +67,10 @@ struct Shared {
     /// By node: when it was last asked by ARP, and the time before that.
     arp_ns: Vec<AtomicU64>,
     arp_before_ns: Vec<AtomicU64>,
+    /// The worst delay of a request behind its schedule.
+    late_max_ns: AtomicU64,
+    /// Answers for which there was no room.
+    forgotten: AtomicU64,
     answers: Mutex<Vec<Answer>>,
 }
 
@@ -86,6 +90,8 @@ impl Observer {
             arp_ns: macs.iter().map(|_| AtomicU64::new(0)).collect(),
             arp_before_ns: macs.iter().map(|_| AtomicU64::new(0)).collect(),
             macs,
+            late_max_ns: AtomicU64::new(0),
+            forgotten: AtomicU64::new(0),
             answers: Mutex::default(),
         });
         let (sender, receiver) = netns.run(|| Ok((packet_socket("eth0")?, packet_socket("eth0")?)))?;
@@ -106,6 +112,21 @@ impl Observer {
         let answers = self.shared.lock();
         let start = answers.partition_point(|answer| answer.answered_ns < from_ns);
         answers.iter().skip(start).copied().collect()
+    }
+
+    /// Takes out what was answered since the last time, in order: who watches for hours keeps no more than that.
+    pub fn drain(&self) -> Vec<Answer> {
+        std::mem::take(&mut *self.shared.lock())
+    }
+
+    /// Answers that were not kept for want of room.
+    pub fn forgotten(&self) -> u64 {
+        self.shared.forgotten.load(Ordering::Relaxed)
+    }
+
+    /// The worst delay of a request behind its schedule: for so long nobody was asked.
+    pub fn late_max_ms(&self) -> f64 {
+        clock::ms_between(0, self.shared.late_max_ns.load(Ordering::Relaxed))
     }
 
     /// How many requests went to a node.
@@ -194,6 +215,10 @@ fn ask(socket: &OwnedFd, own: [u8; 6], from: Ipv4Addr, shared: &Shared) {
         }
         due_ns += INTERVAL_NS;
         clock::sleep_until(due_ns);
+        let now_ns = clock::now_ns();
+        shared.late_max_ns.fetch_max(now_ns.saturating_sub(due_ns), Ordering::Relaxed);
+        // After a stall the schedule goes on from now: a burst of late requests would say nothing.
+        due_ns = due_ns.max(now_ns.saturating_sub(INTERVAL_NS));
     }
 }
 
@@ -231,6 +256,8 @@ fn hear(socket: &OwnedFd, own: [u8; 6], shared: &Shared) {
             let mut answers = shared.lock();
             if answers.len() < ANSWERS_MAX {
                 answers.push(Answer { node, by, asked_ns, answered_ns });
+            } else {
+                shared.forgotten.fetch_add(1, Ordering::Relaxed);
             }
         }
     }
