@@ -1,13 +1,15 @@
 //! Loses frames on their way to a host, by a classifier on the switch's port: independently or in bursts, counted exactly.
 
-use std::fs;
+use std::fs::{self, File};
+use std::thread;
 
 use agent_common::loss::{Loss, LossCount};
 use anyhow::{Context as _, Result, anyhow};
 use aya::maps::{Array, MapData, PerCpuArray};
-use aya::programs::tc::{NlOptions, TcAttachOptions, qdisc_add_clsact};
+use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, qdisc_add_clsact};
 use aya::programs::{SchedClassifier, TcAttachType};
 use aya::{Ebpf, EbpfLoader};
+use nix::sched::{CloneFlags, setns};
 
 use super::network::{Network, Port};
 use crate::kernel::object;
@@ -42,6 +44,10 @@ pub struct Counts {
 /// A port that loses. It stops when this is dropped.
 pub struct Lossy {
     ebpf: Ebpf,
+    spared: [u8; 6],
+    link: Option<SchedClassifierLink>,
+    /// The switch's namespace: the classifier can be taken away in there only.
+    switch: File,
 }
 
 impl std::fmt::Debug for Lossy {
@@ -58,7 +64,8 @@ impl Channel {
         };
         let base = Loss { spared, ..Loss::default() };
         match self {
-            Self::Independent(loss) => Loss { good: parts(loss), ..base },
+            // Whatever state another channel left.
+            Self::Independent(loss) => Loss { good: parts(loss), bad: parts(loss), ..base },
             Self::Bursts { loss, length } => {
                 // Of the time, `loss` is bad: to_bad / (to_bad + to_good).
                 let to_good = 1.0 / length.max(1.0);
@@ -70,7 +77,7 @@ impl Channel {
 }
 
 impl Lossy {
-    /// On the way to the host at `port`; frames from the MAC address `spared` are not touched.
+    /// On the way to the host at `port`, on the switch's side of it; frames from the MAC address `spared` are not touched.
     ///
     /// # Errors
     /// Not privileged, or the object was not built.
@@ -81,18 +88,31 @@ impl Lossy {
         let mut ebpf = EbpfLoader::new().load(&bytes).context("cannot load the loss injector")?;
         let map = ebpf.map_mut("LOSS").context("the object has no map LOSS")?;
         Array::<&mut MapData, Loss>::try_from(map)?.set(0, channel.parameters(spared), 0)?;
+        let switch = File::open(network.switch().path()).context("cannot keep the switch's namespace")?;
         let program: &mut SchedClassifier =
             ebpf.program_mut(PROGRAM).ok_or_else(|| anyhow!("the object has no {PROGRAM}"))?.try_into()?;
         program.load().context("the kernel refused the loss injector")?;
         let name = port.name();
-        network.switch().run(|| {
+        let link = network.switch().run(|| {
             // That it is there already is as good.
             let _ = qdisc_add_clsact(&name);
             let options = TcAttachOptions::Netlink(NlOptions::default());
-            program.attach_with_options(&name, TcAttachType::Egress, options).context("cannot attach")?;
-            Ok(())
+            let id =
+                program.attach_with_options(&name, TcAttachType::Egress, options).context("cannot attach")?;
+            Ok(program.take_link(id)?)
         })?;
-        Ok(Self { ebpf })
+        Ok(Self { ebpf, spared, link: Some(link), switch })
+    }
+
+    /// From the next frame on it is lost like this, from a good state on.
+    ///
+    /// # Errors
+    /// The map cannot be written.
+    pub fn set(&mut self, channel: Channel) -> Result<()> {
+        let map = self.ebpf.map_mut("LOSS").context("the object has no map LOSS")?;
+        Array::<&mut MapData, Loss>::try_from(map)?.set(0, channel.parameters(self.spared), 0)?;
+        let map = self.ebpf.map_mut("IS_BAD").context("the object has no map IS_BAD")?;
+        Ok(Array::<&mut MapData, u64>::try_from(map)?.set(0, 0, 0)?)
     }
 
     /// What it did so far.
@@ -108,5 +128,20 @@ impl Lossy {
             lost: sum(LossCount::Lost)?,
             spared: sum(LossCount::Spared)?,
         })
+    }
+}
+
+impl Drop for Lossy {
+    fn drop(&mut self) {
+        let (link, switch) = (self.link.take(), &self.switch);
+        let detach = move || {
+            // Outside of the switch the index would be that of another interface: then it ends with the namespace.
+            match setns(switch, CloneFlags::CLONE_NEWNET) {
+                Ok(()) => drop(link),
+                Err(_) => std::mem::forget(link),
+            }
+        };
+        // That the port is gone already is as good.
+        let _ = thread::scope(|scope| scope.spawn(detach).join());
     }
 }
