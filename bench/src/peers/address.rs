@@ -7,25 +7,55 @@ use std::process::{Child, ChildStdin, Stdio};
 
 use agent_tests::lab::capture::packet_socket;
 use agent_tests::lab::netns::Netns;
+use agent_tests::lab::network::Network;
 use anyhow::{Context as _, Result};
 use nix::sys::socket::{MsgFlags, send};
 
 use super::SERVICE;
 
+/// Hands on both nodes.
+pub(super) struct Movers {
+    hands: [Mover; 2],
+    /// Who keeps the address when both are alive.
+    pub(super) home: usize,
+}
+
 /// One node's hand.
-pub(super) struct Mover {
+struct Mover {
     ip: Child,
     lines: ChildStdin,
     socket: OwnedFd,
     mac: [u8; 6],
 }
 
-impl Mover {
-    /// In the namespace of a node.
+impl Movers {
+    /// In the namespaces of both nodes.
     ///
     /// # Errors
     /// `ip` cannot be started, or no socket be had.
-    pub(super) fn new(host: &Netns) -> Result<Self> {
+    pub(super) fn new(network: &Network) -> Result<Self> {
+        Ok(Self { hands: [Mover::new(network.host(0)?)?, Mover::new(network.host(1)?)?], home: 0 })
+    }
+
+    /// Adds and announces the address at `node`.
+    ///
+    /// # Errors
+    /// `ip` is gone, or the frame was not taken.
+    pub(super) fn take(&mut self, node: usize) -> Result<()> {
+        self.hands.get_mut(node).map_or(Ok(()), Mover::take)
+    }
+
+    /// Deletes it there.
+    ///
+    /// # Errors
+    /// `ip` is gone.
+    pub(super) fn give(&mut self, node: usize) -> Result<()> {
+        self.hands.get_mut(node).map_or(Ok(()), Mover::give)
+    }
+}
+
+impl Mover {
+    fn new(host: &Netns) -> Result<Self> {
         let listed = host.ip_output(&["-o", "link", "show", "eth0"])?;
         let text = listed.split_whitespace().skip_while(|word| *word != "link/ether").nth(1);
         let mut mac = [0; 6];
@@ -45,11 +75,7 @@ impl Mover {
         Ok(Self { ip, lines, socket, mac })
     }
 
-    /// Adds and announces the address.
-    ///
-    /// # Errors
-    /// `ip` is gone, or the frame was not taken.
-    pub(super) fn take(&mut self) -> Result<()> {
+    fn take(&mut self) -> Result<()> {
         writeln!(self.lines, "addr replace {SERVICE}/24 dev eth0").context("ip has ended")?;
         self.lines.flush()?;
         let frame = announcement(self.mac);
@@ -57,11 +83,7 @@ impl Mover {
         Ok(())
     }
 
-    /// Deletes it.
-    ///
-    /// # Errors
-    /// `ip` is gone.
-    pub(super) fn give(&mut self) -> Result<()> {
+    fn give(&mut self) -> Result<()> {
         writeln!(self.lines, "addr del {SERVICE}/24 dev eth0").context("ip has ended")?;
         Ok(self.lines.flush()?)
     }

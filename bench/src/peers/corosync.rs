@@ -4,12 +4,11 @@
 use std::fs;
 use std::time::Duration;
 
-use agent_tests::lab::network::{Network, Port};
-use agent_tests::lab::scratch::Scratch;
+use agent_tests::lab::network::Port;
 use anyhow::{Context as _, Result};
 
 use super::daemon::{Daemon, Said};
-use super::{Setting, Software, is_program};
+use super::{Place, Setting, Software, is_program};
 
 /// Below, it flaps by itself.
 const TOKEN_MIN: Duration = Duration::from_millis(36);
@@ -30,26 +29,19 @@ impl Software for Corosync {
         setting.deadtime() >= TOKEN_MIN
     }
 
-    fn start(
-        &self,
-        network: &Network,
-        scratch: &Scratch,
-        node: usize,
-        setting: Setting,
-    ) -> Result<Vec<Daemon>> {
-        let directory = scratch.root().join(format!("corosync-{node}"));
+    fn start(&self, place: &Place<'_>) -> Result<Daemon> {
+        let directory = place.directory.join(format!("corosync-{}", place.node));
         fs::create_dir_all(&directory).context("cannot make corosync's directory")?;
-        fs::write(directory.join("corosync.conf"), configuration(setting))
+        fs::write(directory.join("corosync.conf"), configuration(place))
             .context("cannot write corosync's configuration")?;
         // Its own run directory, state and shared memory; its other sockets are abstract, and the namespace's.
         let script = format!(
-            "set -e\nmount -t tmpfs none /dev/shm\nmount -t tmpfs none /var/lib/corosync\nhostname n{node}\n\
-             rm -f {0}/*.pid {0}/*.lock\nmount --bind {0} /run\nexec corosync -f -c /run/corosync.conf\n",
+            "set -e\nmount -t tmpfs none /dev/shm\nmount -t tmpfs none /var/lib/corosync\nhostname n{}\n\
+             rm -f {1}/*.pid {1}/*.lock\nmount --bind {1} /run\ncorosync -f -c /run/corosync.conf &\nwait\n",
+            place.node,
             directory.display()
         );
-        let mut command = network.host(node)?.command("unshare");
-        command.args(["--mount", "--uts", "--propagation", "private", "sh", "-c", &script]);
-        Ok(vec![Daemon::start(command, read)?])
+        place.run(&script, Box::new(read))
     }
 
     fn moves_address(&self) -> bool {
@@ -85,20 +77,36 @@ fn read(line: &str) -> Option<Said> {
     }
 }
 
-fn configuration(setting: Setting) -> String {
-    let token = setting.deadtime().as_millis();
+fn configuration(place: &Place<'_>) -> String {
+    let token = place.setting.deadtime().as_millis();
     let consensus = token * 6 / 5;
     let nodes: String = (0..2)
-        .map(|node| {
-            let address = Port { host: node, bridge: 0 }.ipv4();
-            format!(" node {{\n  nodeid: {}\n  name: n{node}\n  ring0_addr: {address}\n }}\n", node + 1)
+        .map(|host| {
+            let rings: String = (0..place.links)
+                .map(|bridge| format!("  ring{bridge}_addr: {}\n", Port { host, bridge }.ipv4()))
+                .collect();
+            format!(" node {{\n  nodeid: {}\n  name: n{host}\n{rings} }}\n", host + 1)
         })
         .collect();
+    let links: String = (0..place.links)
+        .map(|bridge| {
+            format!(
+                " interface {{\n  linknumber: {bridge}\n  knet_ping_interval: 100\n  knet_ping_timeout: 500\n  \
+                 knet_pong_count: 1\n }}\n"
+            )
+        })
+        .collect();
+    let retransmits = retransmits(token);
     format!(
-        "totem {{\n version: 2\n cluster_name: bench\n transport: knet\n crypto_cipher: none\n crypto_hash: none\n \
-         token: {token}\n consensus: {consensus}\n join: 30\n token_retransmits_before_loss_const: 1\n \
-         interface {{\n  linknumber: 0\n  knet_ping_interval: 100\n  knet_ping_timeout: 500\n  knet_pong_count: 1\n }}\n}}\n\
+        "totem {{\n version: 2\n cluster_name: bench\n transport: knet\n link_mode: active\n crypto_cipher: none\n \
+         crypto_hash: none\n token: {token}\n consensus: {consensus}\n join: 30\n \
+         token_retransmits_before_loss_const: {retransmits}\n{links}}}\n\
          nodelist {{\n{nodes}}}\nquorum {{\n provider: corosync_votequorum\n two_node: 1\n wait_for_all: 0\n}}\n\
          logging {{\n to_stderr: yes\n to_logfile: no\n to_syslog: no\n timestamp: off\n}}\n"
     )
+}
+
+/// As often as it can be: a retransmission takes no less than 30 ms (corosync.conf(5) has 4 by default).
+fn retransmits(token_ms: u128) -> u128 {
+    (token_ms / 36).clamp(1, 10)
 }

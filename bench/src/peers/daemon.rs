@@ -1,11 +1,12 @@
-//! A process of a peer's software, in a namespace, and when it said what: each line of its log is stamped as it is read, by a
-//! realtime thread, which is a fraction of a millisecond after it was written.
+//! The processes of one node of a peer's software, in namespaces of their own that end with them, and when they said what: each
+//! line of their log is stamped as it is read, by a realtime thread, which is a fraction of a millisecond after it was written.
 
 use std::io::{BufRead as _, BufReader, Read};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
+use agent_tests::lab::netns::Netns;
 use agent_tests::lab::{clock, realtime};
 use anyhow::{Context as _, Result};
 use nix::sys::signal::{Signal, kill};
@@ -14,7 +15,9 @@ use nix::unistd::Pid;
 /// Above ordinary work, below everything measured.
 const PRIORITY: i32 = 40;
 /// Most lines kept for a failure's message.
-const LINES_MAX: usize = 200;
+const LINES_MAX: usize = 400;
+/// What is between this program and the software: it does nothing while that runs.
+const HELPERS: [&str; 6] = ["unshare", "sh", "bash", "cat", "chrt", "taskset"];
 
 /// What a line of a log says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,7 +32,13 @@ pub enum Said {
     Yields,
 }
 
-/// A running process.
+/// Understands the lines of one node's log, in their order.
+pub type Reader = Box<dyn FnMut(&str) -> Option<Said> + Send>;
+
+/// Is told of everything that a node says, by the thread that read it.
+pub type Told = Arc<dyn Fn(Said) + Send + Sync>;
+
+/// Running processes. They end with this, or with the thread that started them.
 #[derive(Debug)]
 pub struct Daemon {
     child: Child,
@@ -44,57 +53,93 @@ pub struct Log {
 }
 
 impl Daemon {
-    /// Starts `command` and understands its lines on both outputs by `read`.
+    /// Runs `script` on a host, with mounts, a name, processes and shared memory of its own, on one CPU where one is given.
+    /// The shell stays and is the first of its processes: all others end with it, also those that left their parent.
     ///
     /// # Errors
     /// It cannot be started.
-    pub fn start(mut command: Command, read: fn(&str) -> Option<Said>) -> Result<Self> {
-        let program = command.get_program().to_string_lossy().into_owned();
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("cannot start {program}"))?;
+    pub fn start(host: &Netns, cpu: Option<usize>, script: &str, read: Reader, told: &Told) -> Result<Self> {
+        let mut command = match cpu {
+            Some(cpu) => {
+                let mut command = host.command("taskset");
+                command.args(["-c", &cpu.to_string(), "unshare"]);
+                command
+            }
+            None => host.command("unshare"),
+        };
+        command.args(["--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child"]);
+        command.args(["--propagation", "private", "bash", "-c", script]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().context("cannot start taskset and unshare (package util-linux)")?;
         let log = Log::default();
+        let read = Arc::new(Mutex::new(read));
         if let Some(stdout) = child.stdout.take() {
-            log.follow(stdout, read)?;
+            log.follow(stdout, Arc::clone(&read), Arc::clone(told))?;
         }
         if let Some(stderr) = child.stderr.take() {
-            log.follow(stderr, read)?;
+            log.follow(stderr, read, Arc::clone(told))?;
         }
         Ok(Self { child, log })
     }
 
-    /// Its process and all that descend from it.
+    /// The processes of the software itself, parents first.
     pub fn processes(&self) -> Vec<u32> {
+        let is_helper = |pid: &u32| {
+            // One that ended has no name, and counts no more.
+            let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            name.is_empty() || HELPERS.contains(&name.trim())
+        };
+        let mut all = self.tree();
+        all.retain(|pid| !is_helper(pid));
+        all
+    }
+
+    /// All processes that this started, and all that they did.
+    fn tree(&self) -> Vec<u32> {
         let mut all = vec![self.child.id()];
         let mut next = 0;
         while let Some(pid) = all.get(next).copied() {
             next += 1;
-            let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
-            all.extend(
-                children.unwrap_or_default().split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()),
-            );
+            let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+            let lists = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+            all.extend(lists.flat_map(|list| {
+                list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<u32>>()
+            }));
         }
         all
     }
 
-    /// Signals all of them, children first.
+    /// Signals all processes of the software, children first.
     pub fn signal(&self, signal: Signal) {
         for pid in self.processes().into_iter().rev() {
-            // One that has ended by itself needs no signal.
-            let _ = kill(Pid::from_raw(pid.cast_signed()), signal);
+            send(pid, signal);
         }
     }
 
-    /// Waits for the end of a process that was told to end.
+    /// Ends the process that leads the software, and so all of it, in order (SIGTERM).
+    pub fn stop(&self) {
+        if let Some(pid) = self.processes().first() {
+            send(*pid, Signal::SIGTERM);
+        }
+    }
+
+    /// Ends all of it at once (SIGKILL): the kernel kills what is in a process namespace with its first process.
+    pub fn kill(&self) {
+        match self.tree().get(1) {
+            Some(first) => send(*first, Signal::SIGKILL),
+            None => send(self.child.id(), Signal::SIGKILL),
+        }
+    }
+
+    /// Kills what still runs and waits for the end.
     ///
     /// # Errors
     /// The kernel's.
     pub fn reap(&mut self) -> Result<()> {
-        self.signal(Signal::SIGKILL);
-        self.child.wait().context("cannot wait for a peer's process")?;
+        if self.child.try_wait().context("cannot ask for a peer's process")?.is_none() {
+            self.kill();
+            self.child.wait().context("cannot wait for a peer's process")?;
+        }
         Ok(())
     }
 
@@ -110,15 +155,23 @@ impl Drop for Daemon {
     }
 }
 
+fn send(pid: u32, signal: Signal) {
+    // One that has ended by itself needs no signal.
+    let _ = kill(Pid::from_raw(pid.cast_signed()), signal);
+}
+
 impl Log {
-    fn follow(&self, from: impl Read + Send + 'static, read: fn(&str) -> Option<Said>) -> Result<()> {
+    fn follow(&self, from: impl Read + Send + 'static, read: Arc<Mutex<Reader>>, told: Told) -> Result<()> {
         let log = self.clone();
         let follow = move || {
             realtime::fifo(PRIORITY);
-            for line in BufReader::new(from).lines().map_while(Result::ok) {
+            for line in BufReader::new(from).split(b'\n').map_while(Result::ok) {
                 let now_ns = clock::now_ns();
-                if let Some(said) = read(&line) {
-                    log.said.lock().unwrap_or_else(PoisonError::into_inner).push((now_ns, said));
+                let line = String::from_utf8_lossy(&line).into_owned();
+                let said = (read.lock().unwrap_or_else(PoisonError::into_inner))(&line);
+                if let Some(said) = said {
+                    log.say(now_ns, said);
+                    told(said);
                 }
                 let mut lines = log.lines.lock().unwrap_or_else(PoisonError::into_inner);
                 if lines.len() < LINES_MAX {
@@ -130,10 +183,15 @@ impl Log {
         Ok(())
     }
 
+    fn say(&self, at_ns: u64, said: Said) {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).push((at_ns, said));
+    }
+
     /// What was said since `from_ns`.
     pub fn since(&self, from_ns: u64) -> Vec<(u64, Said)> {
         let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        said.iter().filter(|(at_ns, _)| *at_ns >= from_ns).copied().collect()
+        let start = said.partition_point(|(at_ns, _)| *at_ns < from_ns);
+        said.get(start..).unwrap_or_default().to_vec()
     }
 
     /// The newest of two opposite things that was said.

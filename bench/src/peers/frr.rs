@@ -6,14 +6,12 @@ use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
 use std::time::Duration;
 
-use agent_tests::lab::clock;
-use agent_tests::lab::network::{Network, Port};
-use agent_tests::lab::scratch::Scratch;
+use agent_tests::lab::network::Port;
 use anyhow::{Context as _, Result};
 use nix::unistd::User;
 
 use super::daemon::{Daemon, Said};
-use super::{Setting, Software};
+use super::{LINKS_MAX, Place, Setting, Software};
 
 const PROGRAM: &str = "/usr/lib/frr/bfdd";
 const ZEBRA: &str = "/usr/lib/frr/zebra";
@@ -37,33 +35,18 @@ impl Software for Bfdd {
         setting.interval >= INTERVAL_MIN && (2..=255).contains(&setting.count)
     }
 
-    fn start(
-        &self,
-        network: &Network,
-        scratch: &Scratch,
-        node: usize,
-        setting: Setting,
-    ) -> Result<Vec<Daemon>> {
-        let directory = scratch.root().join(format!("frr-{node}"));
-        prepare(&directory, node, setting)?;
-        let host = network.host(node)?;
-        let api = directory.join("zserv.api");
-        let mut zebra = host.command(ZEBRA);
-        zebra
-            .arg("--vty_socket")
-            .arg(&directory)
-            .arg("-z")
-            .arg(&api)
-            .args(["-u", "frr", "-g", "frr", "--log", "stdout"]);
-        zebra.arg("-i").arg(directory.join("zebra.pid")).arg("-f").arg(directory.join("zebra.conf"));
-        let zebra = Daemon::start(zebra, |_| None)?;
-        clock::wait_for("zebra's socket", Duration::from_secs(5), || Ok(api.exists().then_some(())))?;
-        let mut bfdd = host.command("chrt");
-        bfdd.args(["-f", PRIORITY, PROGRAM, "-u", "frr", "-g", "frr", "--log", "stdout"]);
-        bfdd.arg("--vty_socket").arg(&directory).arg("-z").arg(&api);
-        bfdd.arg("--bfdctl").arg(directory.join("bfdd.sock")).arg("-i").arg(directory.join("bfdd.pid"));
-        bfdd.arg("-f").arg(directory.join("bfdd.conf"));
-        Ok(vec![Daemon::start(bfdd, read)?, zebra])
+    fn start(&self, place: &Place<'_>) -> Result<Daemon> {
+        let directory = place.directory.join(format!("frr-{}", place.node));
+        prepare(&directory, place)?;
+        let script = format!(
+            "cd {}\n{ZEBRA} --vty_socket $PWD -z $PWD/zserv.api -u frr -g frr --log stdout -i zebra.pid -f zebra.conf &\n\
+             until [ -S zserv.api ]; do sleep 0.01; done\n\
+             chrt -f {PRIORITY} {PROGRAM} -u frr -g frr --log stdout --vty_socket $PWD -z $PWD/zserv.api \
+             --bfdctl $PWD/bfdd.sock -i bfdd.pid -f bfdd.conf &\nwait\n",
+            directory.display()
+        );
+        let mut sessions = Sessions { up: [false; LINKS_MAX] };
+        place.run(&script, Box::new(move |line| sessions.read(line)))
     }
 
     fn moves_address(&self) -> bool {
@@ -80,7 +63,7 @@ impl Software for Bfdd {
     }
 }
 
-fn prepare(directory: &Path, node: usize, setting: Setting) -> Result<()> {
+fn prepare(directory: &Path, place: &Place<'_>) -> Result<()> {
     let user = User::from_name("frr")?.context("there is no user frr")?;
     fs::create_dir_all(directory).context("cannot make bfdd's directory")?;
     fs::set_permissions(directory, fs::Permissions::from_mode(0o755))?;
@@ -88,13 +71,20 @@ fn prepare(directory: &Path, node: usize, setting: Setting) -> Result<()> {
         // Left by the one that was killed.
         let _ = fs::remove_file(directory.join(left));
     }
-    let peer = Port { host: usize::from(node == 0), bridge: 0 }.ipv4();
-    let milliseconds = setting.interval.as_millis();
-    let bfdd = format!(
-        "log timestamp precision 6\ndebug bfd peer\nbfd\n peer {peer} interface eth0\n  detect-multiplier {}\n  \
-         receive-interval {milliseconds}\n  transmit-interval {milliseconds}\n  no shutdown\n exit\nexit\n",
-        setting.count
-    );
+    let milliseconds = place.setting.interval.as_millis();
+    let peers: String = (0..place.links)
+        .map(|bridge| {
+            let peer = Port { host: usize::from(place.node == 0), bridge };
+            format!(
+                " peer {} interface {}\n  detect-multiplier {}\n  receive-interval {milliseconds}\n  \
+                 transmit-interval {milliseconds}\n  no shutdown\n exit\n",
+                peer.ipv4(),
+                peer.interface(),
+                place.setting.count
+            )
+        })
+        .collect();
+    let bfdd = format!("log timestamp precision 6\ndebug bfd peer\nbfd\n{peers}exit\n");
     for (name, text) in [("bfdd.conf", bfdd), ("zebra.conf", String::new())] {
         let path = directory.join(name);
         fs::write(&path, text).context("cannot write FRR's configuration")?;
@@ -104,15 +94,27 @@ fn prepare(directory: &Path, node: usize, setting: Setting) -> Result<()> {
         .context("cannot hand bfdd its directory")
 }
 
-fn read(line: &str) -> Option<Said> {
-    if !line.contains("state-change") {
-        return None;
-    }
-    if line.contains("-> down") {
-        Some(Said::Dead)
-    } else if line.contains("-> up") {
-        Some(Said::Alive)
-    } else {
-        None
+/// A session for each link: the other node is dead when the last of them goes down.
+struct Sessions {
+    up: [bool; LINKS_MAX],
+}
+
+impl Sessions {
+    fn read(&mut self, line: &str) -> Option<Said> {
+        let (_, changed) = line.split_once("state-change")?;
+        let link = (0..LINKS_MAX).find(|link| changed.contains(&format!("interface:eth{link}"))).unwrap_or(0);
+        let was_alive = self.up.contains(&true);
+        *self.up.get_mut(link)? = if changed.contains("-> up") {
+            true
+        } else if changed.contains("-> down") {
+            false
+        } else {
+            return None;
+        };
+        match (was_alive, self.up.contains(&true)) {
+            (true, false) => Some(Said::Dead),
+            (false, true) => Some(Said::Alive),
+            (true, true) | (false, false) => None,
+        }
     }
 }

@@ -4,13 +4,13 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
-use agent_tests::lab::network::{Network, Port};
-use agent_tests::lab::scratch::Scratch;
+use agent_tests::lab::network::Port;
 use anyhow::{Context as _, Result};
 
 use super::daemon::{Daemon, Said};
-use super::{SERVICE, Setting, Software};
+use super::{Place, SERVICE, Setting, Software};
 
+const INITDEAD: Duration = Duration::from_secs(2);
 const PROGRAM: &str = "/usr/libexec/heartbeat/heartbeat";
 
 pub(super) struct Heartbeat;
@@ -29,34 +29,15 @@ impl Software for Heartbeat {
         setting.count >= 3 && setting.interval >= Duration::from_millis(10)
     }
 
-    fn start(
-        &self,
-        network: &Network,
-        scratch: &Scratch,
-        node: usize,
-        setting: Setting,
-    ) -> Result<Vec<Daemon>> {
-        let directory = scratch.root().join(format!("heartbeat-{node}"));
+    fn start(&self, place: &Place<'_>) -> Result<Daemon> {
+        let directory = place.directory.join(format!("heartbeat-{}", place.node));
         let config = directory.join("ha.d");
         fs::create_dir_all(&config).context("cannot make heartbeat's directory")?;
-        let peer = Port { host: usize::from(node == 0), bridge: 0 }.ipv4();
-        let (keepalive, deadtime) = (setting.interval.as_millis(), setting.deadtime().as_millis());
-        let ha_cf = format!(
-            "logfacility none\nlogfile /run/log\nkeepalive {keepalive}ms\nwarntime {}ms\ndeadtime {deadtime}ms\n\
-             initdead 2000ms\nudpport 694\nucast eth0 {peer}\nauto_failback off\nnode n0\nnode n1\ncrm no\nrealtime on\n",
-            deadtime / 2
-        );
-        fs::write(config.join("ha.cf"), ha_cf)?;
+        fs::write(config.join("ha.cf"), configuration(place))?;
         fs::write(config.join("haresources"), format!("n0 IPaddr2::{SERVICE}/24/eth0\n"))?;
         fs::write(config.join("authkeys"), "auth 1\n1 sha1 a-key-for-the-bench\n")?;
         fs::set_permissions(config.join("authkeys"), fs::Permissions::from_mode(0o600))?;
-        // State is kept between two starts: the node's identity must last.
-        let script = script(&directory.display().to_string(), node);
-        let mut command = network.host(node)?.command("unshare");
-        // A process namespace, since it leaves its parent: all of it ends with the first process.
-        command.args(["--mount", "--uts", "--pid", "--fork", "--kill-child", "--propagation", "private"]);
-        command.args(["bash", "-c", &script]);
-        Ok(vec![Daemon::start(command, read)?])
+        place.run(&script(&directory.display().to_string(), place.node), Box::new(read))
     }
 
     fn moves_address(&self) -> bool {
@@ -67,10 +48,31 @@ impl Software for Heartbeat {
         std::path::Path::new(PROGRAM).is_file()
     }
 
-    /// For five seconds after its start its peers give it initdead.
+    /// A newcomer takes part after about two seconds.
     fn settle(&self) -> Duration {
+        Duration::from_secs(3)
+    }
+
+    /// For five seconds after its start it tells the other to give it initdead more.
+    fn matures(&self) -> Duration {
         Duration::from_secs(6)
     }
+}
+
+fn configuration(place: &Place<'_>) -> String {
+    let (keepalive, deadtime) = (place.setting.interval.as_millis(), place.setting.deadtime().as_millis());
+    let media: String = (0..place.links)
+        .map(|bridge| {
+            let peer = Port { host: usize::from(place.node == 0), bridge };
+            format!("ucast {} {}\n", peer.interface(), peer.ipv4())
+        })
+        .collect();
+    format!(
+        "logfacility none\nlogfile /run/log\nkeepalive {keepalive}ms\nwarntime {}ms\ndeadtime {deadtime}ms\n\
+         initdead {}ms\nudpport 694\n{media}auto_failback off\nnode n0\nnode n1\ncrm no\nrealtime on\n",
+        deadtime / 2,
+        INITDEAD.as_millis(),
+    )
 }
 
 /// Its own configuration, state and run directories, and its log by a pipe, so that the reading has a time. The directory

@@ -3,12 +3,10 @@
 use std::fs;
 use std::time::Duration;
 
-use agent_tests::lab::network::Network;
-use agent_tests::lab::scratch::Scratch;
 use anyhow::{Context as _, Result};
 
 use super::daemon::{Daemon, Said};
-use super::{SERVICE, Setting, Software, is_program};
+use super::{Place, SERVICE, Setting, Software, is_program};
 
 const PRIORITIES: [u32; 2] = [254, 253];
 /// Below, it says "ignored" and falls back to a second.
@@ -29,29 +27,27 @@ impl Software for Keepalived {
 
     fn takes(&self, setting: Setting) -> bool {
         // Advertisements are timed by the hundredth of a second.
-        setting.interval >= INTERVAL_MIN && setting.interval.as_millis() % 10 == 0 && setting.count <= 100
+        setting.interval >= INTERVAL_MIN
+            && setting.interval.as_millis() % 10 == 0
+            && (1..=100).contains(&setting.count)
     }
 
-    fn start(
-        &self,
-        network: &Network,
-        scratch: &Scratch,
-        node: usize,
-        setting: Setting,
-    ) -> Result<Vec<Daemon>> {
-        let config = scratch.root().join(format!("keepalived-{node}.conf"));
-        fs::write(&config, configuration(node, setting))
+    fn start(&self, place: &Place<'_>) -> Result<Daemon> {
+        let config = place.directory.join(format!("keepalived-{}.conf", place.node));
+        fs::write(&config, configuration(place.node, place.setting))
             .context("cannot write keepalived's configuration")?;
-        let pid_file = |which: &str| {
-            let path = config.with_extension(which);
-            // Left by the one that was killed; a new one would take the name for a running process.
-            let _ = fs::remove_file(&path);
-            path
-        };
-        let mut command = network.host(node)?.command("keepalived");
-        command.args(["-n", "-l", "-D", "-P", "-f"]).arg(&config);
-        command.arg("-p").arg(pid_file("pid")).arg("-r").arg(pid_file("vrrp.pid"));
-        Ok(vec![Daemon::start(command, read)?])
+        // What the one that was killed left would be taken for a running process.
+        let base = config.with_extension("").display().to_string();
+        let script = format!(
+            "rm -f {base}.pid {base}.vrrp.pid\n\
+             keepalived -n -l -D -P -f {base}.conf -p {base}.pid -r {base}.vrrp.pid &\nwait\n"
+        );
+        place.run(&script, Box::new(read))
+    }
+
+    /// An instance has one interface.
+    fn takes_links(&self, links: usize) -> bool {
+        links == 1
     }
 
     fn moves_address(&self) -> bool {

@@ -10,17 +10,18 @@ mod frr;
 mod heartbeat;
 mod install;
 mod keepalived;
+mod pair;
 
 use std::time::Duration;
 
 use agent_tests::lab::network::Network;
-use agent_tests::lab::scratch::Scratch;
 use anyhow::Result;
 use serde::Serialize;
 
-pub use bed::{Bed, Pair};
-pub use daemon::{Daemon, Said};
+pub use bed::Bed;
+pub use daemon::{Daemon, Log, Reader, Said, Told};
 pub use install::{install, version};
+pub use pair::Pair;
 
 /// The software.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, clap::ValueEnum)]
@@ -103,17 +104,16 @@ pub trait Software {
     /// Whether it can be run with this setting.
     fn takes(&self, setting: Setting) -> bool;
 
-    /// Writes the configuration of `node` and starts its processes; the first is the one that says what it sees.
+    /// Writes the configuration of a node and starts its processes.
     ///
     /// # Errors
     /// A file cannot be written, or a process not started.
-    fn start(
-        &self,
-        network: &Network,
-        scratch: &Scratch,
-        node: usize,
-        setting: Setting,
-    ) -> Result<Vec<Daemon>>;
+    fn start(&self, place: &Place<'_>) -> Result<Daemon>;
+
+    /// Whether it can watch the other node over so many links at once.
+    fn takes_links(&self, links: usize) -> bool {
+        (1..=LINKS_MAX).contains(&links)
+    }
 
     /// Whether it moves the address itself; if not, this program does as it is told by what the software says.
     fn moves_address(&self) -> bool;
@@ -126,9 +126,66 @@ pub trait Software {
     /// Whether it is installed.
     fn is_installed(&self) -> bool;
 
-    /// How long both nodes must have been up before a fault means what it should.
+    /// How long a node must have been up before the pair can be whole.
     fn settle(&self) -> Duration {
         Duration::from_millis(600)
+    }
+
+    /// How long a node must have been up before its failure is found within the deadtime.
+    fn matures(&self) -> Duration {
+        self.settle()
+    }
+}
+
+/// Most links of a pair.
+pub const LINKS_MAX: usize = 2;
+
+/// How a pair is run, besides its setting.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub struct Options {
+    /// Over how many links; the client is on the first.
+    pub links: usize,
+    /// On which CPU all processes of each node run; on any without it.
+    pub cpus: Option<[usize; 2]>,
+    /// How the service is used.
+    pub client: Asks,
+    /// Whether frames are captured: what was heard last and how many there were is known by them.
+    pub captures: bool,
+}
+
+/// How often the client asks for the service.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Asks {
+    /// Every millisecond.
+    Often,
+    /// Every 20 ms.
+    Seldom,
+    /// Never.
+    Never,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { links: 1, cpus: None, client: Asks::Often, captures: true }
+    }
+}
+
+/// Where and how a node is started.
+pub struct Place<'a> {
+    network: &'a Network,
+    /// Of the pair; it stays over restarts.
+    directory: &'a std::path::Path,
+    node: usize,
+    setting: Setting,
+    links: usize,
+    cpu: Option<usize>,
+    told: Told,
+}
+
+impl Place<'_> {
+    fn run(&self, script: &str, read: Reader) -> Result<Daemon> {
+        Daemon::start(self.network.host(self.node)?, self.cpu, script, read, &self.told)
     }
 }
 

@@ -69,6 +69,14 @@ impl Kind {
             Self::Announcement(_) | Self::Other => false,
         }
     }
+
+    /// Whether it is a sign of life of other cluster software at this address.
+    pub fn is_peer_at(self, wanted: IpAddr) -> bool {
+        match self {
+            Self::Vrrp(source) | Self::Peer(source) => source == wanted,
+            Self::Heartbeat { .. } | Self::Announcement(_) | Self::Other => false,
+        }
+    }
 }
 
 /// Where the UDP payload of a frame starts.

@@ -18,6 +18,20 @@ pub fn run_time_ns(pid: u32) -> Result<u64> {
     Ok(total)
 }
 
+/// How often a thread of a process was put on a CPU (the third number of `/proc/PID/task/*/schedstat`).
+///
+/// # Errors
+/// The process ended.
+pub fn wakeups(pid: u32) -> Result<u64> {
+    let mut total = 0;
+    for task in fs::read_dir(format!("/proc/{pid}/task")).context("the process ended")? {
+        let text = fs::read_to_string(task?.path().join("schedstat")).context("cannot read schedstat")?;
+        let third = text.split_whitespace().nth(2).context("schedstat is short")?;
+        total += third.parse::<u64>().context("schedstat is not a number")?;
+    }
+    Ok(total)
+}
+
 /// Resident memory in KiB (`VmRSS`).
 ///
 /// # Errors
