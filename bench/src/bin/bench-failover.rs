@@ -1,118 +1,75 @@
-//! `cargo xtask bench failover`: how long a service is away when its node fails, with xbeat (two nodes, and two nodes and a
-//! witness) and with keepalived.
+//! `cargo xtask bench failover`: how long a service is away when its node fails, by fault, with xbeat (two nodes, and two nodes
+//! and a witness) and with other cluster software.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use agent_tests::lab::clock;
-use anyhow::{Context as _, Result};
-use bench::failover::report::Report;
-use bench::failover::xbeat::{self, Votes};
-use bench::failover::{cost, keepalived};
-use bench::machine::Machine;
+use anyhow::Result;
+use bench::failover::stalls::Stalls;
+use bench::failover::{Fault, Subject, report, rounds};
+use bench::options::{self, Options};
+use bench::progress::Progress;
+use bench::report::Report;
 use clap::Parser;
 
-/// Settings measured unless others are asked for, (keepalive, deadtime) in milliseconds.
-const SETTINGS_MS: [(u64, u64); 2] = [(10, 30), (2, 10)];
-/// Setting of the cost: a hundred heartbeats a second.
-const COST_SETTING_MS: (u64, u64) = (10, 50);
+/// Failovers of each kind, unless another number is asked for.
+const RUNS: usize = 30;
+/// To start everything, once for each fault.
+const START_SECONDS: f64 = 10.0;
 
 /// Failover over veth, stage by stage.
 #[derive(Parser)]
 struct Arguments {
-    /// Failovers in each series
-    #[arg(long, default_value_t = 20)]
-    runs: usize,
-    /// Time between two heartbeats; with --deadtime, instead of 10/30 ms and 2/10 ms
-    #[arg(long, value_name = "MS", value_parser = milliseconds, requires = "deadtime")]
-    keepalive: Option<u64>,
-    /// Silence after which a node is dead
-    #[arg(long, value_name = "MS", value_parser = milliseconds, requires = "keepalive")]
-    deadtime: Option<u64>,
-    /// Measure keepalived too; it is when it is installed, unless --no-peers
+    #[command(flatten)]
+    options: Options,
+    /// Peers at 100/300 ms, too, where they can be set to it
     #[arg(long)]
-    peers: bool,
-    /// Do not measure keepalived
-    #[arg(long, conflicts_with = "peers")]
-    no_peers: bool,
-    /// Measure keepalived alone
-    #[arg(long, conflicts_with = "no_peers")]
-    only_peers: bool,
-    /// Install Debian's keepalived first, without starting a service
-    #[arg(long)]
-    install_peers: bool,
-    /// Do not measure CPU and memory in the steady state
-    #[arg(long)]
-    no_cost: bool,
-    /// Directory for failover.json
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
+    all_settings: bool,
+    /// Which faults; all but kill-and-cut without it
+    #[arg(long, value_enum, value_name = "FAULT")]
+    fault: Vec<Fault>,
 }
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    let arguments = Arguments::parse();
+    options::run(|| run(&arguments))
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    clock::catch_interrupts()?;
-    if arguments.install_peers && !keepalived::is_installed() {
-        keepalived::install()?;
+    let mut report = Report::new("failover", "how long a service is away when its node fails");
+    let peers = arguments.options.peers(&mut report)?;
+    let runs = arguments.options.runs.unwrap_or(RUNS);
+    let faults = if arguments.fault.is_empty() { Fault::DEFAULT.to_vec() } else { arguments.fault.clone() };
+    let subjects = Subject::all(&peers, arguments.all_settings);
+    let plan: Vec<(Fault, Vec<Subject>)> = faults
+        .into_iter()
+        .map(|fault| {
+            let part = subjects.iter().filter(|subject| subject.lacks(fault).is_none());
+            (fault, part.copied().collect())
+        })
+        .collect();
+    for subject in &subjects {
+        for (fault, _) in &plan {
+            let skipped =
+                subject.lacks(*fault).map(|why| format!("{}, {}: {why}", subject.label(), fault.label()));
+            report.skipped.extend(skipped);
+        }
     }
-    let settings = match (arguments.keepalive, arguments.deadtime) {
-        (Some(keepalive), Some(deadtime)) => vec![(keepalive, deadtime)],
-        (_, _) => SETTINGS_MS.to_vec(),
+    let rounds = |(fault, part): &(Fault, Vec<Subject>)| {
+        rounds::round_seconds(part, *fault).mul_add(runs as f64, START_SECONDS)
     };
-    let settings = if arguments.only_peers { Vec::new() } else { settings };
-    let mut series = Vec::new();
-    for (keepalive, deadtime) in settings {
-        let (interval, silence) = (Duration::from_millis(keepalive), Duration::from_millis(deadtime));
-        for votes in [Votes::Alone, Votes::Witness] {
-            eprintln!("{} at {keepalive}/{deadtime} ms", votes.subject());
-            series.push(xbeat::series(votes, interval, silence, arguments.runs)?);
-        }
+    let seconds: f64 = plan.iter().map(rounds).sum();
+    eprintln!(
+        "failover: {runs} rounds for each of {} faults, about {:.0} minutes",
+        plan.len(),
+        seconds / 60.0
+    );
+    let stalls = Stalls::start()?;
+    let mut progress = Progress::new("failover", runs * plan.len());
+    let mut all = Vec::new();
+    for (fault, part) in &plan {
+        all.extend(rounds::measure_all(part, *fault, runs, &stalls, &mut progress)?);
     }
-    let mut version = None;
-    if !arguments.no_peers {
-        if keepalived::is_installed() {
-            version = Some(keepalived::version());
-            series.push(keepalived::series(arguments.runs)?);
-        } else {
-            println!("SKIP: keepalived is not installed (--install-peers installs Debian's)");
-            anyhow::ensure!(
-                !arguments.peers && !arguments.only_peers,
-                "keepalived was asked for and is not installed"
-            );
-        }
-    }
-    let mut cost = Vec::new();
-    if !arguments.no_cost {
-        eprintln!("cost of the steady state");
-        if !arguments.only_peers {
-            let (keepalive, deadtime) = COST_SETTING_MS;
-            cost = cost::of_xbeat(Duration::from_millis(keepalive), Duration::from_millis(deadtime))?;
-        }
-        if version.is_some() {
-            cost.extend(keepalived::cost()?);
-        }
-    }
-    let report = Report::new(Machine::here(), version, series, cost);
-    print!("{}", report.text());
-    if let Some(directory) = &arguments.out {
-        std::fs::create_dir_all(directory).context("cannot make the directory for results")?;
-        let path = directory.join("failover.json");
-        std::fs::write(&path, serde_json::to_string_pretty(&report)?).context("cannot write results")?;
-    }
-    Ok(())
-}
-
-/// "10ms" or "10".
-fn milliseconds(text: &str) -> Result<u64, std::num::ParseIntError> {
-    text.strip_suffix("ms").unwrap_or(text).parse()
+    drop(progress);
+    report::fill(&mut report, &all);
+    report.publish(arguments.options.out.as_deref())
 }

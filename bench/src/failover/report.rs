@@ -1,218 +1,278 @@
-//! The tables of `bench failover`: each measure with its goal and whether it was met, and the same as JSON.
+//! The report of `bench failover`: a table for each fault, the stages of one setting, the plots, and each goal with what was
+//! measured.
 
-use std::fmt::Write as _;
-
-use serde::Serialize;
-
-use super::cost::Cost;
-use super::xbeat::Votes;
-use super::{Run, Series};
-use crate::machine::Machine;
+use super::{Fault, Run, Series, Subject, plots};
+use crate::peers::Name;
+use crate::report::{Cell, Goal, Report, Table};
 use crate::statistics::Summary;
 
 /// Most that the median may rise when a vote must be asked for: one round trip.
 const WITNESS_MS: f64 = 2.0;
+/// A stall of the machine that is worth telling apart.
+const STALL_MS: f64 = 2.0;
+const TWO_TEN: (u64, u64) = (2, 10);
 
-/// Everything that was measured.
-#[derive(Debug, Serialize)]
-pub struct Report {
-    /// Where.
-    pub machine: Machine,
-    /// Version of keepalived, if it took part.
-    pub keepalived: Option<String>,
-    /// In order of measuring.
-    pub series: Vec<Series>,
-    /// Of each node, if it was measured.
-    pub cost: Vec<Cost>,
-    /// Every goal.
-    pub goals: Vec<Goal>,
-}
-
-/// A goal and what came of it.
-#[derive(Clone, Debug, Serialize)]
-pub struct Goal {
-    /// What is bounded.
-    pub what: String,
-    /// What was measured.
-    pub measured: f64,
-    /// The bound.
-    pub bound: f64,
-    /// ms, %, MiB.
-    pub unit: &'static str,
-    /// Whether it was kept.
-    pub is_met: bool,
-}
-
-impl Report {
-    /// Judges what was measured.
-    pub fn new(machine: Machine, keepalived: Option<String>, series: Vec<Series>, cost: Vec<Cost>) -> Self {
-        let mut goals = Vec::new();
-        let peer = series.iter().find(|one| one.subject == "keepalived");
-        for one in series.iter().filter(|one| one.subject == Votes::Alone.subject()) {
-            goals.extend(goals_of(one, peer));
-            goals.extend(
-                series.iter().filter(|more| more.is_witnessed(one)).flat_map(|more| extra(one, more)),
-            );
+/// Fills the report with what was measured.
+pub fn fill(report: &mut Report, all: &[Series]) {
+    report.notes.extend(NOTES.map(str::to_owned));
+    let faults = [Fault::Kill, Fault::Cut, Fault::Freeze, Fault::Move, Fault::KillAndCut];
+    for fault in faults {
+        let series: Vec<&Series> = all.iter().filter(|one| one.fault == fault).collect();
+        if !series.is_empty() {
+            report.tables.push(of_fault(fault, &series));
         }
-        let ours = cost.iter().filter(|cost| cost.subject == "xbeat").collect::<Vec<_>>();
-        if !ours.is_empty() {
-            let worst = |of: fn(&Cost) -> f64| ours.iter().map(|cost| of(cost)).fold(0.0, f64::max);
-            goals.push(Goal::new(
-                "CPU of an agent at 100 heartbeats/s",
-                worst(|cost| cost.cpu_percent),
-                0.5,
-                "%",
-            ));
-            goals.push(Goal::new("its resident memory", worst(|cost| cost.resident_mib), 20.0, "MiB"));
-        }
-        Self { machine, keepalived, series, cost, goals }
     }
+    for fault in [Fault::Cut, Fault::KillAndCut] {
+        let series: Vec<&Series> =
+            all.iter().filter(|one| one.fault == fault && is_compared(one.subject)).collect();
+        if !series.is_empty() {
+            report.tables.push(stages(fault, &series));
+        }
+    }
+    report.tables.push(noise(all));
+    report.tables.extend(failures(all));
+    report.goals = goals(all);
+    report.plots = plots::draw(all);
+}
 
-    /// For people.
-    pub fn text(&self) -> String {
-        let mut text = format!("failover by kill -9 and a cut link, {}\n", self.machine.line());
-        if let Some(version) = &self.keepalived {
-            let _ = writeln!(text, "keepalived {version}, realtime priority 50");
-        }
-        text += "The nodes share this kernel: a dead agent's XDP program stays attached until all is measured, since to\n\
-                 detach it holds a kernel-wide lock (RTNL) that on two machines only the dead one would hold.\n";
-        for one in &self.series {
-            text += &table(one);
-        }
-        text.push('\n');
-        for cost in &self.cost {
-            let _ = writeln!(
-                text,
-                "{} ({}) at 100 heartbeats/s: {:.2} % of a core, {:.1} MiB resident",
-                cost.subject, cost.role, cost.cpu_percent, cost.resident_mib
-            );
-        }
-        let _ = writeln!(text, "\n{:<62} {:>9} {:>9}", "goal", "measured", "at most");
-        for goal in &self.goals {
-            let verdict = if goal.is_met { "met" } else { "MISSED" };
-            let _ = writeln!(
-                text,
-                "{:<62} {:>9.2} {:>9.2} {:<4} {verdict}",
-                goal.what, goal.measured, goal.bound, goal.unit
-            );
-        }
-        text
+const NOTES: [&str; 3] = [
+    "Times are milliseconds. outage: the client's longest time without an answer, from its last answered to its first answered \
+     probe, one probe each millisecond. late: the verdict behind the deadtime, counted from the last heartbeat that reached \
+     the survivor. both: for how long an observer, which asks both nodes by their MAC addresses all the time, was answered by \
+     both; what was taken is given back 150 ms after the takeover and watched for 350 ms more, so where both answer to the end \
+     the time says no more than that it did not stop. return: the outage once what was taken is back.",
+    "All take turns: in each round each is struck once, then all recover together. Faults fall evenly over the interval. \
+     The nodes share this kernel: a dead agent's XDP program stays attached until all is measured, since to detach it holds a \
+     kernel-wide lock (RTNL) that on two machines only the dead one would hold.",
+    "corosync and bfdd move no address: when they say that the other is gone, this program adds and announces it, and nobody \
+     takes it from a node whose software is dead. The others are on their own.",
+];
+
+/// 10/30 and whatever comes nearest to it.
+pub(super) fn is_compared(subject: Subject) -> bool {
+    match subject {
+        Subject::Xbeat { .. } => subject == Subject::MAIN || subject == Subject::WITNESSED,
+        Subject::Peer { name, setting } => setting == name.software().fastest(),
     }
 }
 
 impl Series {
-    fn median(&self, of: fn(&Run) -> f64) -> f64 {
-        Summary::of(self.runs.iter().map(of)).median
+    fn summary(&self, of: impl Fn(&Run) -> Option<f64>) -> Summary {
+        Summary::of(self.runs.iter().filter_map(of))
     }
 
-    /// Whether it is `other` with a witness.
-    fn is_witnessed(&self, other: &Self) -> bool {
-        let near = |one: f64, other: f64| (one - other).abs() < 1e-6;
-        self.subject == Votes::Witness.subject()
-            && near(self.keepalive_ms, other.keepalive_ms)
-            && near(self.deadtime_ms, other.deadtime_ms)
+    pub(super) fn outage(&self) -> Summary {
+        self.summary(|run| Some(run.outage_ms))
     }
-}
 
-impl Goal {
-    fn new(what: &str, measured: f64, bound: f64, unit: &'static str) -> Self {
-        // NaN, for nothing measured, is not met.
-        Self { what: what.to_owned(), measured, bound, unit, is_met: measured <= bound }
+    /// Runs in which both nodes answered.
+    fn both(&self) -> usize {
+        self.runs.iter().filter(|run| run.both_ms > 0.0).count()
     }
 }
 
-fn goals_of(series: &Series, peer: Option<&Series>) -> Vec<Goal> {
-    let setting = format!("at {}/{} ms", series.keepalive_ms, series.deadtime_ms);
-    let goal = |what: &str, of: fn(&Run) -> f64, bound: f64| {
-        Goal::new(&format!("{what}, median, {setting}"), series.median(of), bound, "ms")
-    };
-    let is_setting = |keepalive: f64, deadtime: f64| {
-        (series.keepalive_ms - keepalive).abs() < 1e-6 && (series.deadtime_ms - deadtime).abs() < 1e-6
-    };
-    let gap = "the client's gap";
-    if is_setting(10.0, 30.0) {
-        let mut goals = vec![
-            goal("verdict behind the deadtime", |run| run.overshoot_ms, 0.3),
-            goal("verdict to first announcement", |run| run.announce_ms, 1.0),
-            goal(gap, |run| run.gap_ms, 28.0),
+fn of_fault(fault: Fault, all: &[&Series]) -> Table {
+    let mut columns =
+        vec!["software", "setting", "n", "outage", "p99", "max", "late", "p99", "max", "both: runs", "max"];
+    if fault.returns() {
+        columns.push("return max");
+    }
+    columns.extend(["stalled", "failed"]);
+    let mut table = Table::new(format!("{}: {}", fault.label(), fault.what()), &columns);
+    for series in all {
+        let (outage, late) = (series.outage(), series.summary(|run| run.overshoot_ms));
+        let mut row = vec![
+            Cell::text(series.subject.label()),
+            Cell::text(series.subject.setting()),
+            Cell::count(series.runs.len()),
         ];
-        goals.extend(peer.map(|peer| {
-            goal("the client's gap, not above keepalived's", |run| run.gap_ms, peer.median(|run| run.gap_ms))
-        }));
-        return goals;
+        row.extend([outage.median, outage.p99, outage.max].map(|ms| Cell::number(ms, 1)));
+        row.extend([late.median, late.p99, late.max].map(|ms| Cell::number(ms, 2)));
+        row.push(Cell::count(series.both()));
+        row.push(Cell::number(series.summary(|run| Some(run.both_ms)).max, 0));
+        if fault.returns() {
+            row.push(Cell::number(series.summary(|run| run.return_outage_ms).max, 1));
+        }
+        row.push(Cell::count(series.runs.iter().filter(|run| run.stall_ms >= STALL_MS).count()));
+        row.push(Cell::count(series.failures.len()));
+        table.row(row);
     }
-    if is_setting(2.0, 10.0) { vec![goal(gap, |run| run.gap_ms, 11.0)] } else { Vec::new() }
+    table
 }
 
-/// What a vote more may cost.
-fn extra(without: &Series, with: &Series) -> [Goal; 2] {
-    let goal = |what: &str, of: fn(&Run) -> f64| {
-        let more = with.median(of) - without.median(of);
-        let setting = format!("{}/{}", with.keepalive_ms, with.deadtime_ms);
-        Goal::new(&format!("{what}, more with a witness, at {setting}"), more, WITNESS_MS, "ms")
-    };
-    [goal("verdict to first announcement", |run| run.announce_ms), goal("the client's gap", |run| run.gap_ms)]
+/// A stage and how it is read.
+type Stage = (&'static str, fn(&Run) -> Option<f64>);
+
+fn stages(fault: Fault, all: &[&Series]) -> Table {
+    let stages: [Stage; 4] = [
+        ("last heard to verdict", |run| run.heard_to_dead_ms),
+        ("verdict to address", |run| run.dead_to_address_ms),
+        ("verdict to announcement", |run| run.dead_to_announced_ms),
+        ("announcement to answer", |run| run.announced_to_answer_ms),
+    ];
+    let mut columns = vec!["software".to_owned(), "setting".to_owned()];
+    columns.extend(stages.iter().flat_map(|(what, _)| [(*what).to_owned(), "max".to_owned()]));
+    let mut table = Table::new(format!("Stages, {}: median and maximum, ms", fault.label()), &[]);
+    table.columns = columns;
+    for series in all {
+        let mut row = vec![Cell::text(series.subject.label()), Cell::text(series.subject.setting())];
+        for (_, of) in stages {
+            let summary = series.summary(of);
+            row.extend([summary.median, summary.max].map(|ms| Cell::number(ms, 2)));
+        }
+        table.row(row);
+    }
+    table
 }
 
-/// A line of a table: its title and the measure.
-type Row = (&'static str, fn(&Run) -> f64);
-
-fn table(series: &Series) -> String {
-    let mut text = format!(
-        "\n{} {}/{:.1} ms, {} failovers{}\n{:<34} {:>9} {:>9} {:>9}\n",
-        series.subject,
-        series.keepalive_ms,
-        series.deadtime_ms,
-        series.runs.len(),
-        series.gate.as_ref().map_or_else(String::new, |gate| format!(", gate: {gate}")),
-        "ms",
-        "median",
-        "p99",
-        "max"
-    );
-    let rows: [Row; 4] = [
-        ("verdict behind the deadtime", |run| run.overshoot_ms),
-        ("verdict to first announcement", |run| run.announce_ms),
-        ("the client's gap", |run| run.gap_ms),
-        ("the client's own lateness", |run| run.client_late_ms),
+/// What the machine itself did meanwhile.
+fn noise(all: &[Series]) -> Table {
+    let runs = || all.iter().flat_map(|series| &series.runs);
+    let mut table =
+        Table::new("The machine's own noise during the failovers, ms", &["witness", "median", "p99", "max"]);
+    let rows: [(&str, fn(&Run) -> f64); 2] = [
+        ("a processor, at SCHED_FIFO 90, worst of a run", |run| run.stall_ms),
+        ("the client behind its schedule, worst of a run", |run| run.client_late_ms),
     ];
     for (what, of) in rows {
-        let summary = Summary::of(series.runs.iter().map(of));
-        let _ =
-            writeln!(text, "{what:<34} {:>9.2} {:>9.2} {:>9.2}", summary.median, summary.p99, summary.max);
+        let summary = Summary::of(runs().map(of));
+        let mut row = vec![Cell::text(what)];
+        row.extend([summary.median, summary.p99, summary.max].map(|ms| Cell::number(ms, 2)));
+        table.row(row);
     }
-    for failure in &series.failures {
-        let _ = writeln!(text, "FAILED {failure}");
+    table
+}
+
+/// Why runs failed, if any did.
+fn failures(all: &[Series]) -> Option<Table> {
+    let mut table = Table::new("Failed runs", &["software", "fault", "reason"]);
+    for series in all {
+        for reason in &series.failures {
+            table.row(vec![
+                Cell::text(series.subject.title()),
+                Cell::text(series.fault.label()),
+                Cell::text(reason.replace('\n', " ")),
+            ]);
+        }
     }
-    text
+    (!table.rows.is_empty()).then_some(table)
+}
+
+fn goals(all: &[Series]) -> Vec<Goal> {
+    let find = |subject: Subject, fault: Fault| {
+        all.iter().find(|series| series.subject == subject && series.fault == fault)
+    };
+    let mut goals = Vec::new();
+    if let Some(cut) = find(Subject::MAIN, Fault::Cut) {
+        let late = cut.summary(|run| run.overshoot_ms).median;
+        let announced = cut.summary(|run| run.dead_to_announced_ms).median;
+        goals.push(Goal::new("verdict behind the deadtime, median, 10/30, link cut", late, 0.3, "ms"));
+        goals.push(Goal::new("verdict to announcement, median, 10/30, link cut", announced, 1.0, "ms"));
+        let outage = cut.outage().median;
+        goals.push(Goal::new("outage, median, 10/30, link cut", outage, 28.0, "ms"));
+        let keepalived =
+            Subject::Peer { name: Name::Keepalived, setting: Name::Keepalived.software().fastest() };
+        if let Some(peer) = find(keepalived, Fault::Cut) {
+            let what = "outage, median, 10/30, link cut: not above keepalived's";
+            goals.push(Goal::new(what, outage, peer.outage().median, "ms"));
+        }
+        if let Some(witnessed) = find(Subject::WITNESSED, Fault::Cut) {
+            let more = witnessed.summary(|run| run.dead_to_announced_ms).median - announced;
+            goals.push(Goal::new("the same, more with a witness, to announcement", more, WITNESS_MS, "ms"));
+            let more = witnessed.outage().median - outage;
+            goals.push(Goal::new("the same, more with a witness, outage", more, WITNESS_MS, "ms"));
+        }
+    }
+    let fast = Subject::Xbeat { votes: super::Votes::Alone, keepalive_ms: TWO_TEN.0, deadtime_ms: TWO_TEN.1 };
+    if let Some(cut) = find(fast, Fault::Cut) {
+        goals.push(Goal::new("outage, median, 2/10, link cut", cut.outage().median, 11.0, "ms"));
+    }
+    goals.extend(never(all));
+    goals
+}
+
+/// What must not happen with xbeat, in no run. That it was looked for has a witness: the old node was asked each time.
+fn never(all: &[Series]) -> [Goal; 3] {
+    let ours = || all.iter().filter(|series| series.subject.is_ours());
+    let runs = || ours().flat_map(|series| &series.runs);
+    let is_watched = runs().count() > 0 && runs().all(|run| run.old_asked > 0);
+    let count = |of: usize| if is_watched { of as f64 } else { f64::NAN };
+    let both = runs().filter(|run| run.both_ms > 0.0).count();
+    let old = runs().map(|run| run.old_answers).sum();
+    let failed = ours().map(|series| series.failures.len()).sum();
+    [
+        Goal::new("xbeat, runs in which both nodes answered", count(both), 0.0, ""),
+        Goal::new("xbeat, answers of the old node to the client after a takeover", count(old), 0.0, ""),
+        Goal::new("xbeat, failed runs", count(failed), 0.0, ""),
+    ]
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use super::fill;
+    use crate::failover::{Fault, Run, Series, Subject};
+    use crate::report::Report;
 
-    use super::{Report, Votes};
-    use crate::failover::{Run, Series};
-    use crate::machine::Machine;
+    fn series(subject: Subject, fault: Fault, outage_ms: f64) -> Series {
+        let run = Run {
+            outage_ms,
+            overshoot_ms: Some(0.1),
+            dead_to_announced_ms: Some(outage_ms / 50.0),
+            old_asked: 9,
+            ..Run::default()
+        };
+        Series { subject, fault, runs: vec![run], failures: Vec::new() }
+    }
 
-    fn series(votes: Votes, gap_ms: f64) -> Series {
-        let mut series = Series::new(votes.subject(), Duration::from_millis(10), Duration::from_millis(30));
-        series.runs =
-            vec![Run { overshoot_ms: 0.1, announce_ms: gap_ms / 50.0, gap_ms, client_late_ms: 0.0 }];
-        series
+    fn report(all: &[Series]) -> Report {
+        let mut report = Report::new("failover", "");
+        fill(&mut report, all);
+        report
+    }
+
+    fn is_met(report: &Report, what: &str) -> bool {
+        report.goals.iter().find(|goal| goal.what.contains(what)).expect(what).is_met()
     }
 
     #[test]
     fn a_witness_that_costs_too_much_misses_its_goal() {
-        for (gap_ms, expected) in [(26.9, true), (27.1, false)] {
-            let both = vec![series(Votes::Alone, 25.0), series(Votes::Witness, gap_ms)];
-            let report = Report::new(Machine::here(), None, both, Vec::new());
-            let of_witness =
-                report.goals.iter().filter(|goal| goal.what.contains("witness")).collect::<Vec<_>>();
-            assert_eq!(of_witness.len(), 2, "announcement and gap");
-            assert!(of_witness[0].is_met);
-            assert_eq!(of_witness[1].is_met, expected, "gap {gap_ms}");
-            assert!(report.text().contains("more with a witness"));
+        for (outage_ms, expected) in [(26.9, true), (27.1, false)] {
+            let both =
+                [series(Subject::MAIN, Fault::Cut, 25.0), series(Subject::WITNESSED, Fault::Cut, outage_ms)];
+            let report = report(&both);
+            assert!(is_met(&report, "more with a witness, to announcement"));
+            assert_eq!(is_met(&report, "more with a witness, outage"), expected, "{outage_ms}");
         }
+    }
+
+    #[test]
+    fn two_that_answer_miss_the_goal_and_so_does_nobody_who_asks() {
+        let one = |change: fn(&mut Run)| {
+            let mut one = series(Subject::MAIN, Fault::Freeze, 25.0);
+            one.runs.iter_mut().for_each(change);
+            report(&[one])
+        };
+        let goals = ["both nodes answered", "answers of the old node", "failed runs"];
+        let met = |report: &Report| goals.map(|what| is_met(report, what));
+        assert_eq!(met(&one(|_| {})), [true; 3]);
+        assert_eq!(met(&one(|run| run.both_ms = 4.0)), [false, true, true]);
+        assert_eq!(met(&one(|run| run.old_answers = 1)), [true, false, true]);
+        assert_eq!(met(&one(|run| run.old_asked = 0)), [false; 3]);
+    }
+
+    #[test]
+    fn each_fault_has_a_table_and_failures_have_their_reasons() {
+        let mut failed = series(Subject::WITNESSED, Fault::Freeze, 30.0);
+        failed.failures.push("run 3: waited in vain".to_owned());
+        let report = report(&[series(Subject::MAIN, Fault::Cut, 25.0), failed]);
+        let titles: Vec<&str> = report.tables.iter().map(|table| table.title.as_str()).collect();
+        let starts = ["link cut", "freeze", "Stages, link cut", "The machine's own", "Failed runs"];
+        assert_eq!(titles.len(), starts.len(), "{titles:?}");
+        assert!(titles.iter().zip(starts).all(|(title, start)| title.starts_with(start)), "{titles:?}");
+        assert!(
+            report.tables.iter().all(|table| table.rows.iter().all(|row| row.len() == table.columns.len()))
+        );
+        assert!(report.markdown().contains("waited in vain"));
+        assert!(!is_met(&report, "failed runs"));
     }
 }

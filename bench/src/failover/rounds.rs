@@ -1,0 +1,150 @@
+//! Rounds: all that take part are struck one after the other, then all recover at the same time. So each is measured while
+//! nothing else is started or stopped, and a noisy minute of the machine is shared by all.
+
+use std::time::Duration;
+
+use agent_tests::lab::bpf::HeldPrograms;
+use agent_tests::lab::clock;
+use anyhow::{Context as _, Result};
+
+use super::stalls::Stalls;
+use super::stand::{Stand, measure};
+use super::{Fault, Series, Subject, phase};
+use crate::progress::Progress;
+
+/// Between all being whole and the first fault.
+const SETTLE: Duration = Duration::from_millis(300);
+/// After so many failures in a row nothing more is tried.
+const FAILURES_MAX: usize = 3;
+
+/// One that takes part.
+struct Place {
+    series: Series,
+    /// `None`: must be started anew.
+    stand: Option<Box<dyn Stand>>,
+    /// Who serves; `None`: nothing can be measured in this round.
+    holder: Option<usize>,
+    in_a_row: usize,
+}
+
+/// How long a round takes, for the forecast: by `subjects`, most of it is following and recovering.
+pub fn round_seconds(subjects: &[Subject], fault: Fault) -> f64 {
+    let quick = subjects.iter().filter(|subject| !subject.is_slow()).count() as f64;
+    let slow = subjects.len() as f64 - quick;
+    let (each, recovery, more) = match fault {
+        Fault::Kill | Fault::KillAndCut => (0.55, 2.8, 4.0),
+        Fault::Cut => (1.6, 1.2, 4.0),
+        Fault::Freeze => (1.0, 1.2, 4.0),
+        Fault::Move => (0.5, 1.2, 4.0),
+    };
+    quick.mul_add(each, recovery) + slow * more
+}
+
+/// Strikes each of them `runs` times. A failover that fails is counted with its reason, and the series goes on.
+///
+/// # Errors
+/// The user interrupted.
+pub fn measure_all(
+    subjects: &[Subject],
+    fault: Fault,
+    runs: usize,
+    stalls: &Stalls,
+    progress: &mut Progress,
+) -> Result<Vec<Series>> {
+    let mut places: Vec<Place> = subjects.iter().map(|subject| Place::new(*subject, fault)).collect();
+    for number in 0..runs {
+        progress.at(format!("{}: round {} of {runs}", fault.label(), number + 1));
+        round(&mut places, fault, number, runs, stalls)?;
+        progress.step();
+    }
+    Ok(places.into_iter().map(|place| place.series).collect())
+}
+
+fn round(places: &mut [Place], fault: Fault, number: usize, runs: usize, stalls: &Stalls) -> Result<()> {
+    // The slow ones first: their time runs meanwhile.
+    places.sort_by_key(|place| !place.series.subject.is_slow());
+    for place in places.iter_mut() {
+        place.mend(number)?;
+    }
+    let (slow, quick): (Vec<&mut Place>, Vec<&mut Place>) =
+        places.iter_mut().partition(|place| place.series.subject.is_slow());
+    let mut quick = quick;
+    for place in &mut quick {
+        place.wait_whole(number)?;
+    }
+    clock::pause(SETTLE)?;
+    // Until all is measured: to detach a dead agent's programs holds a lock that only its own machine would hold.
+    let _held = HeldPrograms::hold();
+    let count = quick.len().max(1);
+    // Each follows another one each time.
+    quick.rotate_left(number % count);
+    for place in quick {
+        place.measure(fault, number, runs, stalls)?;
+    }
+    for place in slow {
+        place.wait_whole(number)?;
+        place.measure(fault, number, runs, stalls)?;
+    }
+    Ok(())
+}
+
+impl Place {
+    fn new(subject: Subject, fault: Fault) -> Self {
+        let series = Series { subject, fault, runs: Vec::new(), failures: Vec::new() };
+        Self { series, stand: None, holder: None, in_a_row: 0 }
+    }
+
+    fn mend(&mut self, number: usize) -> Result<()> {
+        self.holder = None;
+        if self.in_a_row >= FAILURES_MAX {
+            self.series.failures.push(format!("run {number}: given up"));
+            return Ok(());
+        }
+        let outcome = match self.stand.as_mut() {
+            Some(stand) => stand.mend().context("not mended"),
+            None => self.series.subject.start().map(|stand| self.stand = Some(stand)).context("not started"),
+        };
+        if let Err(error) = outcome { self.fail(number, &error, true) } else { Ok(()) }
+    }
+
+    fn wait_whole(&mut self, number: usize) -> Result<()> {
+        let Some(stand) = self.stand.as_mut() else { return Ok(()) };
+        match stand.wait_whole() {
+            Ok(holder) => {
+                stand.client().rest(true);
+                self.holder = Some(holder);
+                Ok(())
+            }
+            Err(error) => self.fail(number, &error.context("not whole"), true),
+        }
+    }
+
+    fn measure(&mut self, fault: Fault, number: usize, runs: usize, stalls: &Stalls) -> Result<()> {
+        let (Some(stand), Some(holder)) = (self.stand.as_mut(), self.holder) else { return Ok(()) };
+        let outcome = measure(stand.as_mut(), holder, fault, phase(number, runs), stalls);
+        stand.client().rest(true);
+        match outcome {
+            Ok(run) => {
+                self.in_a_row = 0;
+                self.series.runs.push(run);
+                Ok(())
+            }
+            Err(error) => self.fail(number, &error, false),
+        }
+    }
+
+    /// Counts it. One that did not recover is taken away and started anew.
+    fn fail(&mut self, number: usize, error: &anyhow::Error, is_lost: bool) -> Result<()> {
+        // An interrupt looks like a failure of whatever was waited for.
+        clock::check_interrupt()?;
+        let what = format!("run {number}: {error:#}");
+        eprintln!("{}, {}: {what}", self.series.subject.title(), self.series.fault.label());
+        self.series.failures.push(what);
+        self.in_a_row += 1;
+        self.holder = None;
+        if is_lost {
+            self.stand = None;
+        }
+        Ok(())
+    }
+}
