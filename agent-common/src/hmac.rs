@@ -5,12 +5,16 @@ use crate::frame::Frame;
 use crate::maps::KeyState;
 use crate::reject::Reject;
 use crate::sha256::{self, BLOCK_LEN, END_MARK, Hasher, Work, double, store};
-use crate::wire::{EXTRA_BLOCKS_MAX, TAG_LEN};
+use crate::wire::{EXTRA_BLOCKS_MAX, HEADER_LEN, TAG_LEN, at};
 
 /// What the screen's key is derived from, under the HMAC key.
 const SCREEN_LABEL: &[u8] = b"xbeat screen";
 /// What the compressions of a frame have absorbed before the body: the padded key.
 const KEY_BLOCK_BITS: u32 = 8 * BLOCK_LEN as u32;
+
+/// Where in the first block the screen stands. It covers the tag, so the tag takes it for zeroes.
+const SCREEN_WORD: usize = at::SCREEN / 4;
+const _: () = assert!(at::SCREEN.is_multiple_of(4) && at::SCREEN + 8 == HEADER_LEN);
 
 /// A frame's tag as four big-endian words.
 pub type Tag = [u32; TAG_LEN / 4];
@@ -69,7 +73,8 @@ pub fn outer<H: Hasher>(key: &KeyState, hasher: &mut H) {
 }
 
 /// The tag that belongs on `frame`, whose length has been accepted: the body ends 55 bytes into its last block, so the
-/// padding of SHA-256 touches only that block's last three words, and every block lies within the frame.
+/// padding of SHA-256 touches only that block's last three words, and every block lies within the frame. The screen
+/// counts as zeroes.
 ///
 /// # Errors
 /// [`Reject::Length`] when a block is not within the frame after all.
@@ -88,6 +93,10 @@ pub fn frame_tag<F: Frame, H: Hasher>(key: &KeyState, frame: F, mut hasher: H) -
         while i < 16 {
             store(words, i, double(F::block_be32(block, 4 * i)));
             i += 1;
+        }
+        if index == 0 {
+            store(words, SCREEN_WORD, 0);
+            store(words, SCREEN_WORD + 1, 0);
         }
         if index == last {
             let end = F::block_be32(block, 4 * 13) & 0xffff_ff00 | 0x80;
@@ -113,7 +122,7 @@ mod tests {
     use crate::frame::SliceFrame;
     use crate::maps::KeyState;
     use crate::sha256::Work;
-    use crate::wire::{EXTRA_BLOCKS_MAX, TAG_LEN};
+    use crate::wire::{EXTRA_BLOCKS_MAX, HEADER_LEN, TAG_LEN, at};
 
     use super::{frame_tag, hmac};
 
@@ -178,7 +187,9 @@ mod tests {
                 Work::default(),
             )
             .unwrap();
-            let expected = reference(&secret, &bytes[..body]);
+            let mut unscreened = bytes[..body].to_vec();
+            unscreened[at::SCREEN..HEADER_LEN].fill(0);
+            let expected = reference(&secret, &unscreened);
             let tag: std::vec::Vec<u8> = tag.iter().flat_map(|word| word.to_be_bytes()).collect();
             prop_assert_eq!(&tag[..], &expected[..TAG_LEN]);
         }

@@ -52,10 +52,10 @@ rejects! {
     TooOld = 9, "too_old", "the sequence number is below the replay window";
     /// Already heard on this link.
     Duplicate = 10, "duplicate", "the sequence number was already heard on this link";
-    /// The keyed screen over the header does not match.
-    Screen = 11, "screen", "the header's screen does not match: wrong key, or forged";
+    /// The keyed screen does not match.
+    Screen = 11, "screen", "the screen does not match: wrong key, damaged, or forged";
     /// The tag does not match.
-    Digest = 12, "digest", "the authentication tag does not match: wrong key, or damaged";
+    Digest = 12, "digest", "the screen matches and the authentication tag does not: forged by one who guessed, or a sender that is broken";
     /// Authentic, but its sections do not parse.
     Sections = 13, "sections", "the heartbeat is authentic but its sections are malformed: a sender of another build";
     /// Authentic, and carries our own node id: the last of all checks, so that nothing else can be why it was refused.

@@ -6,7 +6,7 @@ use crate::hmac::frame_tag;
 use crate::ids::{LinkId, NodeId, NodeSet};
 use crate::maps::{ClusterConfig, KeyState};
 use crate::reject::Reject;
-use crate::screen::screen;
+use crate::screen::Head;
 use crate::sections::inspect;
 use crate::sha256::Hasher;
 use crate::window::{PeerWindow, look};
@@ -55,9 +55,7 @@ pub fn validate<F: Frame, T: Tables>(frame: F, arrival: Option<LinkId>, tables: 
         // What carries our own id has no window: whether we sent it is userspace's to say.
         look(tables.window(node).ok_or(Reject::Node)?, frame)?;
     }
-    if screen(key.screen, frame) != frame.le64(at::SCREEN) {
-        return Err(Reject::Screen);
-    }
+    screen(frame, key)?;
     digest(frame, key, tables.hasher().ok_or(Reject::Digest)?)?;
     let inspected = inspect(frame, tables.config().me)?;
     if is_own {
@@ -120,6 +118,19 @@ fn timing<F: Frame>(frame: F, config: &ClusterConfig) -> Result<(), Reject> {
     let deadtime_us = frame.be32(at::DEADTIME);
     if frame.be32(at::KEEPALIVE) == 0 || deadtime_us == 0 || deadtime_us > config.deadtime_max_us {
         return Err(Reject::Timing);
+    }
+    Ok(())
+}
+
+/// The screen: first the half that any forger fails at, then the one for who has a header of ours.
+#[inline(always)]
+fn screen<F: Frame>(frame: F, key: &KeyState) -> Result<(), Reject> {
+    let head = Head::of(key.screen, frame);
+    if head.screen() != frame.be32(at::SCREEN).swap_bytes() {
+        return Err(Reject::Screen);
+    }
+    if head.whole(frame)? != frame.be32(at::SCREEN_WHOLE).swap_bytes() {
+        return Err(Reject::Screen);
     }
     Ok(())
 }

@@ -16,7 +16,8 @@
 //! The flags' upper four bits are the score: how many ping groups the sender reaches. A heartbeat whose parts do not all
 //! fit the largest body leaves out its name, and if that is not enough its echo too: both come again, the rest always fits.
 //! keepalive and deadtime are microseconds. The cluster id is the first four bytes of SHA-256 of the cluster's name.
-//! The screen is SipHash-2-4 of bytes 0..52 with the key's screen key; it stands little-endian as SipHash writes it.
+//! The tag is of the body with the screen's eight bytes as zeroes. The screen is made last and covers the tag: two halves
+//! of 32 bits of SipHash-1-3 with the key's screen key, little-endian, as [`crate::screen`] has it.
 
 /// "XBT" and the version, as the first four bytes stand on the wire.
 pub const MAGIC: [u8; 3] = *b"XBT";
@@ -52,12 +53,14 @@ pub mod at {
     pub const DEADTIME: usize = 44;
     /// Version of the table, u32.
     pub const VOTES_VERSION: usize = 48;
-    /// SipHash-2-4 of what stands before, u64 little-endian.
+    /// The screen's first half: of what stands before and the length, u32 little-endian.
     pub const SCREEN: usize = 52;
+    /// The screen's second half: of all that stands before and behind, u32 little-endian.
+    pub const SCREEN_WHOLE: usize = 56;
 }
 /// Length of the header.
 pub const HEADER_LEN: usize = 60;
-/// Bytes that the screen covers.
+/// Bytes of the header that the screen's first half covers.
 pub const SCREENED_LEN: usize = at::SCREEN;
 /// Length of the truncated tag (RFC 2104 section 5).
 pub const TAG_LEN: usize = 16;

@@ -10,7 +10,7 @@ use agent_common::{
 };
 
 use crate::{
-    frames::{ME, OURS, PEER, Packet, beat, frame, resigned},
+    frames::{ME, OURS, PEER, Packet, beat, frame, resigned, screened},
     kernel::Outcome,
 };
 
@@ -150,7 +150,7 @@ impl Corpus {
         for (name, place, reason) in [
             ("our id, screen damaged", at::SCREEN, Reject::Screen),
             ("our id, seq damaged", at::SEQ, Reject::Screen),
-            ("our id, tag damaged", 119 + 3, Reject::Digest),
+            ("our id, tag damaged", 119 + 3, Reject::Screen),
         ] {
             let mut bad = own(OURS + 1, 4, 0);
             bad[place] ^= 1;
@@ -204,7 +204,8 @@ impl Corpus {
         for place in (HEADER_LEN..good.len()).step_by(7).chain(good.len() - TAG_LEN..good.len()) {
             let mut bad = good.clone();
             bad[place] ^= 0x80;
-            self.refused(&format!("byte {place} damaged"), bad, Reject::Digest);
+            self.refused(&format!("byte {place} damaged"), bad.clone(), Reject::Screen);
+            self.refused(&format!("byte {place} damaged, screened"), screened(bad, |_| ()), Reject::Digest);
         }
         let mut other_key = good.clone();
         other_key[at::KEY] = 2;
@@ -398,7 +399,12 @@ impl Corpus {
             let mut damaged = payload.clone();
             let last = damaged.len() - TAG_LEN - 1;
             damaged[last] ^= 1;
-            self.refused(&format!("{groups} groups, the body's last byte damaged"), damaged, Reject::Digest);
+            let name = format!("{groups} groups, the body's last byte damaged");
+            self.refused(&name, damaged.clone(), Reject::Screen);
+            self.refused(&name, screened(damaged, |_| ()), Reject::Digest);
+            let mut cut = payload.clone();
+            *cut.last_mut().unwrap_or(&mut 0) ^= 1;
+            self.refused(&format!("{groups} groups, the tag's last byte damaged"), cut, Reject::Screen);
             self.on(&format!("{groups} groups, {} bytes", payload.len()), 0, payload, NEWEST);
         }
     }

@@ -135,11 +135,23 @@ pub fn frame(beat: &Beat, link: u8) -> Vec<u8> {
 pub fn resigned(mut frame: Vec<u8>, change: impl FnOnce(&mut [u8])) -> Vec<u8> {
     change(&mut frame);
     let state = key(KEY);
-    let screen = agent_common::screen::screen(state.screen, agent_common::frame::SliceFrame(&frame));
-    frame[wire::at::SCREEN..wire::HEADER_LEN].copy_from_slice(&screen.to_le_bytes());
     let body = frame.len() - TAG_LEN;
+    frame[wire::at::SCREEN..wire::HEADER_LEN].fill(0);
     let tag = agent_common::hmac::hmac(&state, &frame[..body]);
     frame[body..].copy_from_slice(&tag[..TAG_LEN]);
+    screened(frame, |_| ())
+}
+
+/// Changes a frame and makes its screen right again but not its tag, as nobody can who has no key.
+///
+/// # Panics
+/// When the frame has no heartbeat's length.
+#[expect(clippy::expect_used, reason = "a test's own frames")]
+pub fn screened(mut frame: Vec<u8>, change: impl FnOnce(&mut [u8])) -> Vec<u8> {
+    change(&mut frame);
+    let screen = agent_common::screen::screen(key(KEY).screen, agent_common::frame::SliceFrame(&frame));
+    let screen = screen.expect("a heartbeat's length");
+    frame[wire::at::SCREEN..wire::HEADER_LEN].copy_from_slice(&screen.to_le_bytes());
     frame
 }
 

@@ -174,7 +174,7 @@ fn the_socket_path_refuses_the_same() -> Result<()> {
 }
 
 #[test]
-fn a_frame_whose_header_is_right_is_refused_by_its_digest() -> Result<()> {
+fn a_header_that_was_not_heard_yet_is_good_for_no_other_frame() -> Result<()> {
     // Slow heartbeats and a long deadtime: some may be withheld without a death.
     let timing =
         Spec { deadtime: Duration::from_secs(4), initdead: Duration::from_secs(5), ..Spec::default() };
@@ -192,7 +192,7 @@ fn a_frame_whose_header_is_right_is_refused_by_its_digest() -> Result<()> {
             Ok((beats.len() >= 5).then_some(beats))
         })?;
         cluster.network().heal(port)?;
-        let before = cluster.rejected(attack.target, Reject::Digest)?;
+        let before = cluster.rejected(attack.target, Reject::Screen)?;
         for beat in &unheard {
             let forged = frame::edited(&beat.bytes, |payload| {
                 if let Some(byte) = payload.get_mut(HEADER_LEN) {
@@ -201,7 +201,7 @@ fn a_frame_whose_header_is_right_is_refused_by_its_digest() -> Result<()> {
             });
             attack.injector.send(&forged.context("not a UDP frame")?)?;
         }
-        attack.wait_for_refusals(Reject::Digest, before + unheard.len() as u64)?;
+        attack.wait_for_refusals(Reject::Screen, before + unheard.len() as u64)?;
         cluster.wait_state(attack.target, holder, "up", LIMIT)?;
         let dead = [("event", "peer"), ("to", "dead")];
         assert!(attack.events.find(attack.from_ns, &dead).is_none());

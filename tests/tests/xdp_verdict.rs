@@ -19,6 +19,7 @@ use agent_tests::{
     corpus::{Case, corpus},
     frames::{
         INTERFACE, ME, OURS, PEER, Packet, arrival, beat, cluster_config, deliver, frame, key, resigned,
+        screened,
     },
     kernel::{DROP, INGRESS, Kernel, Outcome, PASS, PRODUCT, XDP},
     privileged::skip,
@@ -433,6 +434,10 @@ impl Random {
                     body[place] = value
                 }
             });
+        }
+        if self.below(8) == 0 {
+            let place = 60 + self.below(payload.len() as u64 - 60) as usize;
+            payload = screened(payload, |frame| frame[place] ^= 1);
         }
         if self.below(20) == 0 {
             payload.truncate(self.below(payload.len() as u64) as usize);

@@ -65,8 +65,6 @@ pub fn resign(out: &mut [u8; FRAME_MAX], len: usize, link: LinkId, keepalive_us:
     let len = len.min(FRAME_MAX);
     out[at::LINK] = link.raw();
     out[at::KEEPALIVE..at::DEADTIME].copy_from_slice(&keepalive_us.to_be_bytes());
-    let screen = screen(key.screen, SliceFrame(out));
-    out[at::SCREEN..HEADER_LEN].copy_from_slice(&screen.to_le_bytes());
     if let (Ok(tag), Some(frame)) =
         (frame_tag(key, SliceFrame(&out[..len]), Work::default()), out.get_mut(..len))
         && let Some(place) = frame.last_chunk_mut::<TAG_LEN>()
@@ -74,6 +72,9 @@ pub fn resign(out: &mut [u8; FRAME_MAX], len: usize, link: LinkId, keepalive_us:
         for (chunk, word) in place.chunks_exact_mut(4).zip(tag) {
             chunk.copy_from_slice(&word.to_be_bytes());
         }
+    }
+    if let Ok(screen) = screen(key.screen, SliceFrame(&out[..len])) {
+        out[at::SCREEN..HEADER_LEN].copy_from_slice(&screen.to_le_bytes());
     }
 }
 

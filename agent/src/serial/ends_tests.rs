@@ -148,7 +148,7 @@ fn only_what_is_authentic_and_of_others_is_passed_on() {
     let mut forged = heartbeat(2, 1);
     *forged.last_mut().unwrap() ^= 1;
     assert_eq!(lab.hear(0, 4, &forged, NOW), []);
-    assert_eq!(lab.refused(Reject::Digest), 1);
+    assert_eq!(lab.refused(Reject::Screen), 1);
     assert_eq!(lab.hear(0, 4, &heartbeat(0, 1), NOW), []);
     assert_eq!(lab.stats.lines[0].returned.load(Ordering::Relaxed), 1);
     // The same heartbeat, signed for another link.

@@ -11,7 +11,7 @@ use agent_common::{
     wire::{TAG_LEN, at},
 };
 use agent_tests::{
-    frames::{PEER, Packet, beat, frame, resigned},
+    frames::{PEER, Packet, beat, frame, resigned, screened},
     kernel::{Kernel, Outcome},
 };
 use anyhow::{Context as _, Result, ensure};
@@ -111,8 +111,13 @@ fn probes() -> Result<Vec<Probe>> {
     foreign_port.port = 53;
     let mut forged = frame(&beat(PEER, 5, 1001), 0);
     forged[at::SENT] ^= 1;
-    let mut damaged = frame(&beat(PEER, 5, 1001), 0);
-    damaged[100] ^= 1;
+    // What an attacker has who captured a heartbeat that was not heard: its header, and nothing that fits it.
+    let mut captured = frame(&beat(PEER, 5, 1001), 0);
+    captured[100] ^= 1;
+    let mut captured_large = sized(&largest(1001), 1399)?;
+    captured_large[100] ^= 1;
+    let damaged = screened(captured.clone(), |_| ());
+    let screen = refused(agent_common::Reject::Screen);
     let probe = |name, packet: Packet, kind, goal_ns| Probe { name, packet: packet.bytes(), kind, goal_ns };
     let on = |payload| Packet::on(0, payload);
     Ok(vec![
@@ -136,12 +141,14 @@ fn probes() -> Result<Vec<Probe>> {
             refused(agent_common::Reject::TooOld),
             Some(30),
         ),
-        probe("refused: the screen", on(forged), refused(agent_common::Reject::Screen), Some(90)),
+        probe("refused: the screen, made up", on(forged), screen, Some(100)),
+        probe("refused: the screen, header captured", on(captured), screen, Some(100)),
+        probe("refused: the screen, 1399 captured", on(captured_large), screen, None),
         probe("refused: the digest", on(damaged), refused(agent_common::Reject::Digest), None),
         probe("accepted: body of 119 bytes", on(sized(&heard(), 119)?), Kind::Accepted, Some(1300)),
         probe("accepted: body of 183 bytes", on(sized(&with_groups(5), 183)?), Kind::Accepted, None),
         probe("accepted: body of 247 bytes", on(sized(&with_groups(10), 247)?), Kind::Accepted, None),
-        probe("accepted: body of 1399 bytes", on(sized(&largest(), 1399)?), Kind::Accepted, None),
+        probe("accepted: body of 1399 bytes", on(sized(&largest(1000), 1399)?), Kind::Accepted, None),
     ])
 }
 
@@ -159,8 +166,9 @@ fn with_groups(groups: usize) -> Beat {
     beat
 }
 
-fn largest() -> Beat {
+fn largest(seq: u64) -> Beat {
     let mut beat = with_groups(64);
+    beat.seq = seq;
     for node in agent_common::NodeId::all().filter(|node| *node != beat.node) {
         beat.acked.insert(node);
     }
@@ -207,13 +215,13 @@ fn measure(
 fn print(report: &Report) {
     println!("{}", report.machine.line());
     println!("{} runs of {} each, nanoseconds a packet\n", report.runs, report.repeat);
-    println!("{:<32} {:>8} {:>8} {:>8}", "packet", "minimum", "median", "goal");
+    println!("{:<38} {:>8} {:>8} {:>8}", "packet", "minimum", "median", "goal");
     for row in &report.rows {
         let goal = row.goal_ns.map_or_else(|| "-".to_owned(), |goal| format!("<= {goal}"));
         let verdict = match row.goal_ns {
             Some(goal) if row.minimum_ns > goal => "  missed",
             Some(_) | None => "",
         };
-        println!("{:<32} {:>8} {:>8} {goal:>8}{verdict}", row.packet, row.minimum_ns, row.median_ns);
+        println!("{:<38} {:>8} {:>8} {goal:>8}{verdict}", row.packet, row.minimum_ns, row.median_ns);
     }
 }
