@@ -35,13 +35,20 @@ pub struct Curve {
     pub name: String,
     /// In order of x.
     pub points: Vec<(f64, f64)>,
+    /// What is expected of the curve before: thin, in the same colour, without marks.
+    pub is_model: bool,
 }
 
 impl Curve {
     /// What is not a number is left out.
     pub fn new(name: impl Into<String>, points: Vec<(f64, f64)>) -> Self {
         let points = points.into_iter().filter(|(x, y)| x.is_finite() && y.is_finite()).collect();
-        Self { name: name.into(), points }
+        Self { name: name.into(), points, is_model: false }
+    }
+
+    /// What is expected of the curve before this one; without a name it is not in the legend.
+    pub fn model(name: impl Into<String>, points: Vec<(f64, f64)>) -> Self {
+        Self { is_model: true, ..Self::new(name, points) }
     }
 }
 
@@ -128,17 +135,26 @@ impl Plot {
             .light_line_style(BLACK.mix(0.06))
             .draw()
             .map_err(|error| said(&error))?;
-        for (curve, colour) in self.curves.iter().zip(COLOURS.iter().cycle()) {
+        let mut colours = COLOURS.iter().cycle();
+        let mut colour = &COLOURS[0];
+        for curve in &self.curves {
+            if !curve.is_model {
+                colour = colours.next().unwrap_or(colour);
+            }
+            let width = if curve.is_model { 1 } else { 2 };
             let points = || curve.points.iter().map(|(x, y)| (*x, y.max(floor)));
-            let line = LineSeries::new(points(), colour.stroke_width(2));
-            chart
-                .draw_series(line)
-                .map_err(|error| said(&error))?
-                .label(&curve.name)
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
-            chart
-                .draw_series(points().map(|point| Circle::new(point, 3, colour.filled())))
-                .map_err(|error| said(&error))?;
+            let line = LineSeries::new(points(), colour.stroke_width(width));
+            let drawn = chart.draw_series(line).map_err(|error| said(&error))?;
+            if !curve.name.is_empty() {
+                drawn.label(&curve.name).legend(move |(x, y)| {
+                    PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(width))
+                });
+            }
+            if !curve.is_model {
+                chart
+                    .draw_series(points().map(|point| Circle::new(point, 3, colour.filled())))
+                    .map_err(|error| said(&error))?;
+            }
         }
         chart
             .configure_series_labels()
