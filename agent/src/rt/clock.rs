@@ -1,5 +1,6 @@
 //! The only place that reads clocks: CLOCK_MONOTONIC for everything that is decided, as `bpf_ktime_get_ns` does,
-//! and CLOCK_REALTIME where the kernel or the disk speaks of it. Both reads go through the vDSO: no system call.
+//! CLOCK_REALTIME where the kernel or the disk speaks of it, and CLOCK_MONOTONIC_RAW to see how true the first is. All
+//! reads go through the vDSO: no system call.
 
 use agent_core::Instant;
 use nix::time::{ClockId, clock_gettime};
@@ -14,7 +15,12 @@ pub fn wall_ns() -> u64 {
     read(ClockId::CLOCK_REALTIME)
 }
 
-/// The read cannot fail: both clocks exist in every Linux. Zero would only ever make things look old.
+/// The counter behind [`now`] without any slew: comparable with itself only, in nanoseconds.
+pub fn raw_ns() -> u64 {
+    read(ClockId::CLOCK_MONOTONIC_RAW)
+}
+
+/// The read cannot fail: the clocks exist in every Linux. Zero would only ever make things look old.
 fn read(clock: ClockId) -> u64 {
     clock_gettime(clock).map_or(0, |time| {
         let seconds = u64::try_from(time.tv_sec()).unwrap_or(0);

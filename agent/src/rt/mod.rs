@@ -213,7 +213,7 @@ impl Rt {
             if self.parts.queues.jobs.is_abandoned() {
                 return Ended::NoTakeover;
             }
-            if let Some(ended) = self.outbid(clock::now()) {
+            if let Some(ended) = self.outbid() {
                 return ended;
             }
             if let Err(errno) = self.rearm() {
@@ -226,10 +226,11 @@ impl Rt {
     /// One round. Nothing in it blocks, and nothing allocates.
     pub fn round(&mut self, woken: Woken) {
         let now = clock::now();
+        // Right after the reading of the clock, with which another is compared.
+        self.drain_clock(now);
         self.account(woken, now);
         self.drain_threads(now);
         self.drain_links(now);
-        self.drain_clock(now);
         self.drain_bars(now);
         let read_at = self.drain_frames();
         self.drain_rivals(now);
@@ -324,7 +325,7 @@ impl Rt {
 
     /// How true the clock is by which everything is timed.
     fn drain_clock(&mut self, now: Instant) {
-        if let Some(ppm) = self.slew.changed() {
+        if let Some(ppm) = self.slew.changed(now) {
             self.node.handle(Event::Slew { ppm }, now);
             self.perform(now);
         }

@@ -10,7 +10,7 @@ use agent_common::rival::Rivals;
 use agent_core::Instant;
 use agent_core::config::Start;
 
-use super::{Ended, Rt};
+use super::{Ended, Rt, clock};
 use crate::bridge::Note;
 use crate::io::rival::{Sent, Sighting, Watch};
 
@@ -57,11 +57,12 @@ impl Rt {
     }
 
     /// Why the loop must end, if it must: for a rival, or to start over.
-    pub(super) fn outbid(&mut self, now: Instant) -> Option<Ended> {
+    pub(super) fn outbid(&mut self) -> Option<Ended> {
         if let Some(sighting) = self.rivalry.lost_to {
             return Some(Ended::Rival(sighting));
         }
         let incarnation = self.node.outlived_by()?;
+        let now = clock::now();
         let timing = self.parts.config.timing;
         let is_young = self.is_young(now);
         let rivalry = &mut self.rivalry;
