@@ -1,6 +1,7 @@
 //! Benchmarks of xbeat: one binary each, `bench-NAME`, started by `cargo xtask bench NAME`.
 
 pub mod failover;
+pub mod loss;
 pub mod machine;
 pub mod options;
 pub mod peers;
