@@ -57,6 +57,9 @@ pub struct Spec {
     pub runtime: String,
     /// The file with the daemon's keys, if not the one made for the cluster.
     pub generation: Generation,
+    /// Whether service and wires are watched: without, there are no echo servers and no captures, and the cluster counts
+    /// as whole by what its agents say.
+    pub watched: bool,
 }
 
 /// A link.
@@ -148,6 +151,7 @@ impl Default for Spec {
             policy: Policy::TwoNodeAlways,
             runtime: String::new(),
             generation: Generation::File,
+            watched: true,
         }
     }
 }

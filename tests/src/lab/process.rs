@@ -32,6 +32,34 @@ pub fn wakeups(pid: u32) -> Result<u64> {
     Ok(total)
 }
 
+/// How often a thread of a process went to sleep by itself: as often, something woke it (`voluntary_ctxt_switches`).
+///
+/// # Errors
+/// The process ended.
+pub fn sleeps(pid: u32) -> Result<u64> {
+    let mut total = 0;
+    for task in fs::read_dir(format!("/proc/{pid}/task")).context("the process ended")? {
+        let status = fs::read_to_string(task?.path().join("status")).context("cannot read a thread's status")?;
+        let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        total += count.context("no voluntary_ctxt_switches")?.trim().parse::<u64>()?;
+    }
+    Ok(total)
+}
+
+/// Ticks in user mode and in the kernel (`utime` and `stime`): their sum is the run time, how it is divided is sampled by
+/// the timer tick.
+///
+/// # Errors
+/// The process ended.
+pub fn ticks(pid: u32) -> Result<[u64; 2]> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).context("the process ended")?;
+    // The name, in parentheses, may hold anything.
+    let (_, rest) = stat.rsplit_once(')').context("an odd stat")?;
+    let mut fields = rest.split_whitespace().skip(11);
+    let mut next = || fields.next().context("a short stat")?.parse::<u64>().context("stat is not a number");
+    Ok([next()?, next()?])
+}
+
 /// Resident memory in KiB (`VmRSS`).
 ///
 /// # Errors
