@@ -27,6 +27,9 @@ struct Arguments {
     /// Which faults; all but kill-and-cut without it
     #[arg(long, value_enum, value_name = "FAULT")]
     fault: Vec<Fault>,
+    /// Only those whose name and setting contain this, such as "10/30"
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
 }
 
 fn main() -> ExitCode {
@@ -39,7 +42,8 @@ fn run(arguments: &Arguments) -> Result<()> {
     let peers = arguments.options.peers(&mut report)?;
     let runs = arguments.options.runs.unwrap_or(RUNS);
     let faults = if arguments.fault.is_empty() { Fault::DEFAULT.to_vec() } else { arguments.fault.clone() };
-    let subjects = Subject::all(&peers, arguments.all_settings);
+    let mut subjects = Subject::all(&peers, arguments.all_settings);
+    subjects.retain(|subject| arguments.only.as_ref().is_none_or(|text| subject.title().contains(text)));
     let plan: Vec<(Fault, Vec<Subject>)> = faults
         .into_iter()
         .map(|fault| {

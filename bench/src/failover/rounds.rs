@@ -22,8 +22,8 @@ struct Place {
     series: Series,
     /// `None`: must be started anew.
     stand: Option<Box<dyn Stand>>,
-    /// Who serves; `None`: nothing can be measured in this round.
-    holder: Option<usize>,
+    /// Who serves, and when that was seen; `None`: nothing can be measured in this round.
+    holder: Option<(usize, u64)>,
     in_a_row: usize,
 }
 
@@ -112,7 +112,7 @@ impl Place {
         match stand.wait_whole() {
             Ok(holder) => {
                 stand.client().rest(true);
-                self.holder = Some(holder);
+                self.holder = Some((holder, clock::now_ns()));
                 Ok(())
             }
             Err(error) => self.fail(number, &error.context("not whole"), true),

@@ -88,10 +88,10 @@ struct Stages {
     answered_ns: u64,
 }
 
-/// Strikes `holder` at `phase` of its interval.
+/// Strikes `holder`, who served at `whole_ns`, at `phase` of its interval.
 pub(super) fn measure(
     stand: &mut dyn Stand,
-    holder: usize,
+    (holder, whole_ns): (usize, u64),
     fault: Fault,
     phase: f64,
     stalls: &Stalls,
@@ -103,7 +103,11 @@ pub(super) fn measure(
     let from_ns = clock::now_ns();
     clock::pause(BEFORE)?;
     let is_served = stand.client().newest_answer(BEFORE).is_some_and(|one| usize::from(one.node) == holder);
-    ensure!(is_served, "node {holder} did not serve before the fault");
+    ensure!(
+        is_served,
+        "node {holder} served no more before the fault; the machine's worst stall since it did: {:.0} ms",
+        stalls.worst_ms(whole_ns, clock::now_ns())
+    );
     let asked = observer.asked(holder);
     stand.client().forget_lateness();
     let seen_ns =

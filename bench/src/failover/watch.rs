@@ -32,7 +32,7 @@ pub(super) fn both_ms(turns: &[Turn]) -> f64 {
         .skip(1)
         .map(|(turn, next)| clock::ms_between(turn.first_ns, next.first_ns))
         .filter(|length_ms| *length_ms < TURN_MS)
-        .sum()
+        .fold(0.0, |sum, length_ms| sum + length_ms)
 }
 
 #[cfg(test)]
