@@ -11,13 +11,15 @@ use agent_tests::lab::network::Network;
 use anyhow::{Context as _, Result};
 use nix::sys::socket::{MsgFlags, send};
 
-use super::SERVICE;
+use super::{SERVICE, Said};
 
 /// Hands on both nodes.
 pub(super) struct Movers {
     hands: [Mover; 2],
     /// Who keeps the address when both are alive.
     pub(super) home: usize,
+    /// Told to end: what they say on the way out moves nothing.
+    ending: [bool; 2],
 }
 
 /// One node's hand.
@@ -34,23 +36,60 @@ impl Movers {
     /// # Errors
     /// `ip` cannot be started, or no socket be had.
     pub(super) fn new(network: &Network) -> Result<Self> {
-        Ok(Self { hands: [Mover::new(network.host(0)?)?, Mover::new(network.host(1)?)?], home: 0 })
+        Ok(Self {
+            hands: [Mover::new(network.host(0)?)?, Mover::new(network.host(1)?)?],
+            home: 0,
+            ending: [false; 2],
+        })
     }
 
-    /// Adds and announces the address at `node`.
+    /// Does what follows from what `node` said: the address is taken at what the software moves it by; of two that are alive,
+    /// the one that took it last announces it anew, and the other gives it back.
     ///
     /// # Errors
     /// `ip` is gone, or the frame was not taken.
+    pub(super) fn hear(&mut self, node: usize, said: Said, moved_by: Said) -> Result<()> {
+        if self.ending.get(node) == Some(&true) {
+            return Ok(());
+        }
+        if said == moved_by {
+            self.home = node;
+            return self.take(node);
+        }
+        match said {
+            Said::Alive if self.home == node => self.take(node),
+            Said::Alive => self.give(node),
+            Said::Dead | Said::Serves | Said::Yields => Ok(()),
+        }
+    }
+
+    /// A node is told to end.
+    ///
+    /// # Errors
+    /// `ip` is gone.
+    pub(super) fn end(&mut self, node: usize) -> Result<()> {
+        self.set_ending(node, true);
+        self.give(node)
+    }
+
+    /// A node is started. What was taken from it stays with the other.
+    pub(super) fn begin(&mut self, node: usize) {
+        self.set_ending(node, false);
+        self.home = usize::from(node == 0);
+    }
+
     pub(super) fn take(&mut self, node: usize) -> Result<()> {
         self.hands.get_mut(node).map_or(Ok(()), Mover::take)
     }
 
-    /// Deletes it there.
-    ///
-    /// # Errors
-    /// `ip` is gone.
-    pub(super) fn give(&mut self, node: usize) -> Result<()> {
+    fn give(&mut self, node: usize) -> Result<()> {
         self.hands.get_mut(node).map_or(Ok(()), Mover::give)
+    }
+
+    fn set_ending(&mut self, node: usize, is_ending: bool) {
+        if let Some(ending) = self.ending.get_mut(node) {
+            *ending = is_ending;
+        }
     }
 }
 

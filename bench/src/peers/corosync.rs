@@ -56,10 +56,6 @@ impl Software for Corosync {
     fn is_installed(&self) -> bool {
         is_program("corosync")
     }
-
-    fn settle(&self) -> Duration {
-        Duration::from_secs(2)
-    }
 }
 
 fn read(line: &str) -> Option<Said> {

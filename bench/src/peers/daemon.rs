@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 /// Above ordinary work, below everything measured.
 const PRIORITY: i32 = 40;
 /// Most lines kept for a failure's message.
-const LINES_MAX: usize = 400;
+const LINES_MAX: usize = 200;
 /// What is between this program and the software: it does nothing while that runs.
 const HELPERS: [&str; 6] = ["unshare", "sh", "bash", "cat", "chrt", "taskset"];
 
@@ -85,9 +85,8 @@ impl Daemon {
     /// The processes of the software itself, parents first.
     pub fn processes(&self) -> Vec<u32> {
         let is_helper = |pid: &u32| {
-            // One that ended has no name, and counts no more.
-            let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-            name.is_empty() || HELPERS.contains(&name.trim())
+            let name = name_of(*pid);
+            name.is_empty() || HELPERS.contains(&name.as_str())
         };
         let mut all = self.tree();
         all.retain(|pid| !is_helper(pid));
@@ -116,10 +115,10 @@ impl Daemon {
         }
     }
 
-    /// Ends the process that leads the software, and so all of it, in order (SIGTERM).
-    pub fn stop(&self) {
-        if let Some(pid) = self.processes().first() {
-            send(*pid, Signal::SIGTERM);
+    /// Ends the process `leader`, and so all of the software, in order (SIGTERM).
+    pub fn stop(&self, leader: &str) {
+        if let Some(pid) = self.processes().into_iter().find(|pid| name_of(*pid) == leader) {
+            send(pid, Signal::SIGTERM);
         }
     }
 
@@ -153,6 +152,12 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         let _ = self.reap();
     }
+}
+
+/// Empty for one that ended.
+fn name_of(pid: u32) -> String {
+    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    name.trim().to_owned()
 }
 
 fn send(pid: u32, signal: Signal) {

@@ -56,11 +56,6 @@ impl Software for Bfdd {
     fn is_installed(&self) -> bool {
         Path::new(PROGRAM).is_file()
     }
-
-    /// A session begins at a second and takes up its own pace once both are up.
-    fn settle(&self) -> Duration {
-        Duration::from_secs(2)
-    }
 }
 
 fn prepare(directory: &Path, place: &Place<'_>) -> Result<()> {

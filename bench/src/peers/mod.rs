@@ -4,6 +4,7 @@
 
 mod address;
 mod bed;
+pub mod check;
 mod corosync;
 mod daemon;
 mod frr;
@@ -51,6 +52,16 @@ impl Name {
         }
     }
 
+    /// The process that leads all others of a node.
+    pub const fn leader(self) -> &'static str {
+        match self {
+            Self::Keepalived => "keepalived",
+            Self::Heartbeat => "heartbeat",
+            Self::Corosync => "corosync",
+            Self::Bfdd => "bfdd",
+        }
+    }
+
     /// Debian's package.
     pub const fn package(self) -> &'static str {
         match self {
@@ -85,6 +96,11 @@ impl Setting {
     /// `interval` milliseconds, `count` times.
     pub const fn new(interval_ms: u64, count: u32) -> Self {
         Self { interval: Duration::from_millis(interval_ms), count }
+    }
+
+    /// Interval and product in milliseconds, as tables have it.
+    pub fn label(self) -> String {
+        format!("{}/{}", self.interval.as_millis(), self.deadtime().as_millis())
     }
 
     /// Their product: what the setting means to be.

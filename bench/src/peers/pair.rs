@@ -17,8 +17,8 @@ use super::{Name, Options, Place, SERVICE, Setting, Software};
 
 /// How long a pair may take to come up.
 const LIMIT: Duration = Duration::from_secs(40);
-/// One node must have served alone for so long.
-const STEADY: Duration = Duration::from_millis(300);
+/// One node must have served alone, and both must have known each other, for so long.
+const STEADY: Duration = Duration::from_millis(500);
 
 /// Two nodes of a peer.
 pub struct Pair {
@@ -211,9 +211,9 @@ impl Pair {
     /// # Errors
     /// The address could not be moved.
     pub fn stop_orderly(&self, node: usize) -> Result<()> {
-        self.with_movers(|movers| movers.give(node))?;
+        self.with_movers(|movers| movers.end(node))?;
         if let Some(node) = self.node(node) {
-            node.daemon.stop();
+            node.daemon.stop(self.name.leader());
         }
         Ok(())
     }
@@ -231,8 +231,7 @@ impl Pair {
                 host.ip(&format!("addr del {SERVICE}/24 dev eth0"))?;
             }
             if let Some(movers) = &self.movers {
-                // What was taken from this node stays with the other.
-                movers.lock().unwrap_or_else(PoisonError::into_inner).home = usize::from(node == 0);
+                movers.lock().unwrap_or_else(PoisonError::into_inner).begin(node);
             }
         }
         let place = Place {
@@ -283,7 +282,8 @@ impl Pair {
                     log.newest(Said::Alive, Said::Dead) == Some(Said::Alive)
                 }
             };
-            knows && log.since(quiet_from).iter().all(|(_, said)| *said != Said::Dead)
+            let lately = log.since(quiet_from);
+            knows && lately.iter().all(|(_, said)| *said != Said::Dead && *said != Said::Alive)
         })
     }
 
@@ -311,15 +311,7 @@ impl Drop for Pair {
 fn told(movers: Option<Arc<Mutex<Movers>>>, moved_by: Said, node: usize) -> Told {
     Arc::new(move |said| {
         let Some(movers) = &movers else { return };
-        let mut movers = movers.lock().unwrap_or_else(PoisonError::into_inner);
-        let moved = if said == moved_by {
-            movers.take(node)
-        } else if said == Said::Alive && movers.home != node {
-            // Of two that are alive, one gives it back.
-            movers.give(node)
-        } else {
-            Ok(())
-        };
+        let moved = movers.lock().unwrap_or_else(PoisonError::into_inner).hear(node, said, moved_by);
         if let Err(error) = moved {
             eprintln!("warning: the address was not moved: {error:#}");
         }
