@@ -1,4 +1,5 @@
-//! Epochs only rise: who serves later serves under a higher number, and no number serves twice.
+//! Epochs only rise: another node serves under a higher number than all before it, and the same node not under a lower one (it
+//! may begin anew under its own, when its interface came back).
 
 use super::fault::NODES;
 
@@ -40,7 +41,7 @@ impl Epochs {
         let ripe = self.waiting.partition_point(|served| served.at_ns < before_ns);
         for served in self.waiting.drain(..ripe) {
             match self.highest {
-                Some(highest) if served.epoch <= highest.epoch => {
+                Some(highest) if !is_risen(highest, served) => {
                     if self.wrong.len() < FINDINGS_MAX {
                         self.wrong.push((highest, served));
                     }
@@ -61,6 +62,10 @@ impl Epochs {
     }
 }
 
+fn is_risen(before: Served, after: Served) -> bool {
+    after.epoch > before.epoch || (after.epoch == before.epoch && after.node == before.node)
+}
+
 #[cfg(test)]
 mod tests {
     use super::Epochs;
@@ -73,12 +78,13 @@ mod tests {
         epochs.served(0, 10, 100);
         epochs.judge(1_000);
         assert!(epochs.wrong().is_empty());
+        epochs.served(1, 20, 1_200);
         epochs.served(2, 20, 1_300);
         epochs.served(2, 19, 1_400);
         epochs.judge(1_350);
         assert_eq!(epochs.wrong().len(), 1);
         epochs.judge(2_000);
         assert_eq!(epochs.wrong().len(), 2);
-        assert_eq!(epochs.seen(), [1, 1, 2, 0, 0]);
+        assert_eq!(epochs.seen(), [1, 2, 2, 0, 0]);
     }
 }

@@ -16,7 +16,7 @@ pub const LINKS: [usize; 2] = [1, 2];
 /// The bridge that carries the service.
 pub const SERVICE: usize = 0;
 /// How often the holder is aimed at on purpose.
-const HOLDER_SHARE: f64 = 0.4;
+const HOLDER_SHARE: f64 = 0.5;
 /// How often a second fault comes while the first one lasts.
 const DOUBLE_SHARE: f64 = 0.25;
 

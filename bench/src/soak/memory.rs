@@ -1,5 +1,6 @@
 //! What a process keeps: resident and locked memory, descriptors and threads, sampled over its life, and whether it grows.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -124,16 +125,14 @@ pub struct Kept {
     pub is_shared: bool,
 }
 
-impl Kept {
-    /// Now; `ours` are the agents.
-    pub fn now(at_ns: u64, ours: &[u32]) -> Self {
-        let me = std::process::id();
-        let is_shared = fs::read_dir("/proc").into_iter().flatten().flatten().any(|entry| {
-            let pid = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok());
-            pid.is_some_and(|pid| pid != me && !ours.contains(&pid) && has_bpf(&entry.path()))
-        });
-        Self { at_ns, objects: Objects::count(), is_shared }
-    }
+/// Processes that have BPF objects open and are neither this one nor one of `ours`.
+pub fn strangers(ours: &[u32]) -> BTreeSet<u32> {
+    let me = std::process::id();
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|entry| {
+        let pid = entry.file_name().to_str()?.parse::<u32>().ok()?;
+        (pid != me && !ours.contains(&pid) && has_bpf(&entry.path())).then_some(pid)
+    });
+    processes.collect()
 }
 
 fn has_bpf(process: &Path) -> bool {

@@ -65,6 +65,10 @@ pub struct Soak {
     pub to_ns: u64,
     /// In order.
     pub rounds: Vec<Round>,
+    /// What happens now, in words.
+    pub now: String,
+    /// When busy loops had the processors.
+    pub hogs: Vec<(u64, u64)>,
     /// How often each kind was done, also as one of two.
     pub done: Vec<Kind>,
     /// Commands that were refused while something else was wrong.
@@ -101,12 +105,15 @@ pub fn run(setting: Setting) -> Result<Soak> {
     cluster.stop_captures();
     let watch = Watch::start(&cluster)?;
     let holder = cluster.start()?;
+    cluster.client().forget_lateness();
     let from_ns = clock::now_ns();
     let soak = Soak {
         setting,
         from_ns,
         to_ns: from_ns + clock::ns(setting.length),
         rounds: Vec::new(),
+        now: "start".to_owned(),
+        hogs: Vec::new(),
         done: Vec::new(),
         refused: Vec::new(),
         wrong: Vec::new(),
@@ -167,10 +174,8 @@ impl Running {
 
     fn round(&mut self, drawn: &[Drawn], holder: usize) -> Result<usize> {
         let what = drawn.iter().map(|one| one.fault.describe()).collect::<Vec<_>>().join("; and ");
-        self.soak.watch.during.clone_from(&what);
+        self.soak.now.clone_from(&what);
         self.progress.at(what.clone());
-        self.soak.watch.is_hogged =
-            drawn.iter().any(|one| matches!(one.fault, Fault::HogFifo | Fault::HogBusy));
         let from_ns = clock::now_ns();
         let mut steps: Vec<Step> = drawn
             .iter()
@@ -202,7 +207,7 @@ impl Running {
         });
         if !is_in_time {
             let late = clock::ms_between(mended_ns, whole_ns);
-            self.soak.wrong.push(format!("whole again only {late:.0} ms after: {}", self.soak.watch.during));
+            self.soak.wrong.push(format!("whole again only {late:.0} ms after: {}", self.soak.now));
         }
         Ok(holder)
     }
@@ -221,6 +226,10 @@ impl Running {
             steps.push(Step { due_ns: clock::now_ns() + clock::ns(lasts), is_end: true, ..step });
             refused
         };
+        if matches!(fault, Fault::HogFifo | Fault::HogBusy) && !step.is_end {
+            let now_ns = clock::now_ns();
+            self.soak.hogs.push((now_ns, now_ns + clock::ns(step.drawn.lasts)));
+        }
         match fault {
             Fault::Kill(node) if step.is_end => self.soak.watch.new_life(node),
             Fault::Restart(node) | Fault::Retime(node) if !step.is_end => self.soak.watch.new_life(node),
@@ -228,7 +237,7 @@ impl Running {
         }
         if let Some(refused) = refused {
             let list = if is_alone { &mut self.soak.wrong } else { &mut self.soak.refused };
-            list.push(format!("{}: {refused}", self.soak.watch.during));
+            list.push(format!("{}: {refused}", self.soak.now));
         }
         self.look()
     }
@@ -263,15 +272,13 @@ impl Running {
             self.look_until(end_ns)?;
         }
         if let Err(error) = Watch::whole(&self.cluster) {
-            self.soak.wrong.push(format!(
-                "not whole at the end of a quiet time: {error:#}; before: {}",
-                self.soak.watch.during
-            ));
+            self.soak
+                .wrong
+                .push(format!("not whole at the end of a quiet time: {error:#}; before: {}", self.soak.now));
             self.wait_whole(clock::now_ns(), "a quiet time")?;
         }
         self.soak.watch.judge(&self.cluster)?;
-        "quiet".clone_into(&mut self.soak.watch.during);
-        self.soak.watch.is_hogged = false;
+        "quiet".clone_into(&mut self.soak.now);
         Ok(())
     }
 

@@ -28,6 +28,7 @@ pub fn of(soak: &Soak, verdict: &Verdict) -> Report {
     for (title, list) in [
         ("Violations", &verdict.violations),
         ("Beside a stall of the machine", &verdict.stalls),
+        ("Deaths while busy loops had the processors", &verdict.hogged),
         ("Commands refused while something else was wrong", &soak.refused),
     ] {
         if !list.is_empty() {
@@ -106,13 +107,20 @@ fn witnesses(soak: &Soak, rounds: &[Round]) -> Table {
     let least = soak.asked.iter().min().copied().unwrap_or(0);
     row("questions to each node, at least", least.to_string(), format!("answers by node {answers:?}"));
     let stalls = watch.deaths.iter().filter(|death| verdict::is_stall(soak, death)).count();
+    let hogged = watch.deaths.iter().filter(|death| verdict::is_hogged(soak, death)).count();
     row(
         "deaths without a reason",
         watch.deaths.len().to_string(),
         format!(
-            "{} deaths; {stalls} of those without a reason beside a stall of the machine",
+            "{} deaths; of those without a reason {stalls} beside a stall of the machine, {hogged} while busy loops had the \
+             processors",
             watch.excused + watch.deaths.len()
         ),
+    );
+    row(
+        "scheduling of the agents",
+        format!("{:?}", watch.scheduling),
+        "as each said after each round".to_owned(),
     );
     row(
         "epochs that did not rise",
@@ -301,17 +309,14 @@ fn distribution(rounds: &[Round]) -> Plot {
 fn goals(soak: &Soak, verdict: &Verdict, rounds: &[Round]) -> Vec<Goal> {
     let watch = &soak.watch;
     let stalls = watch.deaths.iter().filter(|death| verdict::is_stall(soak, death)).count();
+    let hogged = watch.deaths.iter().filter(|death| verdict::is_hogged(soak, death)).count();
     let spared = watch.lives.get(SPARED).and_then(|lives| lives.first());
     let recovery = rounds.iter().map(|round| round.recovery_ms().unwrap_or(f64::NAN)).fold(0.0, f64::max);
     vec![
         Goal::new("two servers at once", watch.turns.doubles().len() as f64, 0.0, "times"),
-        Goal::new("deaths without a reason", watch.deaths.len() as f64, 0.0, "deaths"),
-        Goal::new(
-            "deaths without a reason and not beside a stall of the machine",
-            (watch.deaths.len() - stalls) as f64,
-            0.0,
-            "deaths",
-        ),
+        Goal::new("deaths without a reason", (watch.deaths.len() - hogged - stalls) as f64, 0.0, "deaths"),
+        Goal::new("more of them, beside a stall of the machine", stalls as f64, 0.0, "deaths"),
+        Goal::new("more of them, while busy loops had the processors", hogged as f64, 0.0, "deaths"),
         Goal::new("epochs that did not rise", watch.epochs.wrong().len() as f64, 0.0, "times"),
         Goal::new(
             "longest outage outside of rounds",

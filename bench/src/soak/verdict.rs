@@ -24,6 +24,8 @@ pub struct Verdict {
     pub violations: Vec<String>,
     /// Each would be one, had the machine not stood still at that time.
     pub stalls: Vec<String>,
+    /// Deaths while busy loops had the processors: `bench starvation` is about these.
+    pub hogged: Vec<String>,
     /// The longest outage outside of rounds, in milliseconds; 0 without.
     pub outage_outside_ms: f64,
 }
@@ -55,11 +57,29 @@ pub fn outside(soak: &Soak) -> impl Iterator<Item = &Outage> {
     })
 }
 
+/// What was done at a time.
+fn during(soak: &Soak, at_ns: u64) -> &str {
+    let round = soak.rounds.iter().rev().find(|round| round.from_ns <= at_ns);
+    match round {
+        Some(round) if round.whole_ns.is_none_or(|whole_ns| at_ns <= whole_ns) => &round.what,
+        Some(_) | None if at_ns >= soak.rounds.last().map_or(0, |round| round.whole_ns.unwrap_or(0)) => {
+            &soak.now
+        }
+        Some(_) | None => "quiet",
+    }
+}
+
+/// Whether busy loops had the processors, or had just given them back.
+pub fn is_hogged(soak: &Soak, death: &Death) -> bool {
+    let after_ns = clock::ns(soak.setting.deadtime * 2);
+    soak.hogs.iter().any(|(from_ns, to_ns)| (*from_ns..=to_ns + after_ns).contains(&death.at_ns))
+}
+
 /// Whether a stall of the whole machine is as good a reason for a death: everything stood still for so long that a
 /// heartbeat more than those that may be lost is missing.
 pub fn is_stall(soak: &Soak, death: &Death) -> bool {
     let enough = soak.setting.deadtime.saturating_sub(soak.setting.keepalive * 2);
-    !death.is_hogged && death.stall_ms >= enough.as_secs_f64() * 1e3
+    !is_hogged(soak, death) && death.stall_ms >= enough.as_secs_f64() * 1e3
 }
 
 fn second(soak: &Soak, at_ns: u64) -> f64 {
@@ -105,9 +125,13 @@ fn deaths(soak: &Soak, verdict: &mut Verdict) {
             death.peer,
             death.silent_ms,
             death.stall_ms,
-            death.during,
+            during(soak, death.at_ns),
         );
-        let list = if is_stall(soak, death) { &mut verdict.stalls } else { &mut verdict.violations };
+        let list = match (is_hogged(soak, death), is_stall(soak, death)) {
+            (true, _) => &mut verdict.hogged,
+            (false, true) => &mut verdict.stalls,
+            (false, false) => &mut verdict.violations,
+        };
         list.push(text);
     }
 }

@@ -1,9 +1,10 @@
 //! Everything that is watched all the time: answers to the observer and to the client, the events of all nodes, what their
 //! processes keep, and the machine. It keeps findings, not what it saw, so that it can go on for hours.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use agent_tests::lab::bpf::Objects;
 use agent_tests::lab::clock;
 use agent_tests::lab::cluster::Cluster;
 use agent_tests::lab::events::Event;
@@ -14,7 +15,7 @@ use serde_json::Value;
 use super::epochs::Epochs;
 use super::excuse::Excuses;
 use super::fault::NODES;
-use super::memory::{Kept, Life, Sample};
+use super::memory::{self, Kept, Life, Sample};
 use super::outage::{Outage, Outages};
 use super::stall::Stalls;
 use super::stream::{self, Stream};
@@ -46,10 +47,6 @@ pub struct Death {
     pub silent_ms: f64,
     /// The machine's worst lateness around it.
     pub stall_ms: f64,
-    /// What was wrong then, if anything.
-    pub during: String,
-    /// Busy loops had the processors.
-    pub is_hogged: bool,
 }
 
 /// Watches a cluster.
@@ -77,16 +74,15 @@ pub struct Watch {
     pub own: Life,
     /// BPF objects at times of quiet.
     pub kept: Vec<Kept>,
-    /// What happens now, in words.
-    pub during: String,
-    /// Busy loops have the processors.
-    pub is_hogged: bool,
+    /// By class, how often an agent said at the end of a time of quiet that it is scheduled so.
+    pub scheduling: BTreeMap<String, usize>,
     /// Answers to the client.
     pub outages: Outages,
     streams: Vec<Stream>,
     recent: [VecDeque<Event>; NODES],
     asked_to_ns: u64,
     sampled_ns: u64,
+    strangers: BTreeSet<u32>,
 }
 
 impl Watch {
@@ -109,8 +105,8 @@ impl Watch {
             lives: std::array::from_fn(|_| vec![Life::default()]),
             own: Life::default(),
             kept: Vec::new(),
-            during: "start".to_owned(),
-            is_hogged: false,
+            scheduling: BTreeMap::new(),
+            strangers: memory::strangers(&[]),
             outages: Outages::default(),
             streams: streams.collect::<Result<_>>()?,
             recent: Default::default(),
@@ -144,7 +140,14 @@ impl Watch {
         self.epochs.judge(now_ns.saturating_sub(RIPE_NS));
         if self.kept.len() < FINDINGS_MAX {
             let pids = (0..NODES).map(|node| cluster.agent(node)?.pid()).collect::<Result<Vec<_>>>()?;
-            self.kept.push(Kept::now(now_ns, &pids));
+            // Whoever had BPF objects open before, such as systemd, is taken to leave them as they are.
+            let is_shared = memory::strangers(&pids) != self.strangers;
+            self.kept.push(Kept { at_ns: now_ns, objects: Objects::count(), is_shared });
+        }
+        for node in 0..NODES {
+            let status = stream::status(cluster.agent(node)?.directory())?;
+            let class = status.get("realtime").and_then(|realtime| realtime.get("scheduling")?.as_str());
+            *self.scheduling.entry(class.unwrap_or("unknown").to_owned()).or_default() += 1;
         }
         Ok(())
     }
@@ -176,10 +179,13 @@ impl Watch {
     }
 
     fn event(&mut self, cluster: &Cluster, node: usize, event: Event) {
+        let is_new = event.text("from") != event.text("to");
         match event.text("event") {
-            Some("peer") if event.text("to") == Some("dead") => self.death(cluster, node, &event),
+            // Who starts anew while it is dead stays so at first: no death.
+            Some("peer") if event.text("to") == Some("dead") && is_new => self.death(cluster, node, &event),
             Some("lease") if event.text("to") == Some("held") => self.turns.grant(node, event.at_ns),
-            Some("group") if event.text("to") == Some("serving") => {
+            // From serving to serving, another field has changed: for a moment nobody may hold the lease.
+            Some("group") if event.text("to") == Some("serving") && is_new => {
                 let epoch = event.value.get("epoch").and_then(Value::as_u64).unwrap_or(0);
                 self.epochs.served(node, epoch, event.at_ns);
             }
@@ -206,8 +212,6 @@ impl Watch {
                 peer,
                 silent_ms: silent_us / 1e3,
                 stall_ms: self.stalls.worst_ms(event.at_ns.saturating_sub(AROUND_NS), event.at_ns),
-                during: self.during.clone(),
-                is_hogged: self.is_hogged,
             });
         }
     }

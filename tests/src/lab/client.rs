@@ -2,12 +2,14 @@
 //! answered. Its gap is the time between the sending of the last answered and the first answered probe around a fault.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use nix::sys::socket::{MsgFlags, SockaddrStorage, sendto};
 
 use super::clock;
 use super::echo::{ANSWER_LEN, PROBE_LEN, service};
@@ -235,7 +237,7 @@ impl Probe {
 
 fn send_probes(socket: &UdpSocket, address: IpAddr, shared: &Shared) {
     realtime::fifo(PRIORITY);
-    let to = service(address);
+    let to = SockaddrStorage::from(service(address));
     let mut due_ns = clock::now_ns();
     for number in 0.. {
         let Some(probe) = shared.probe(number) else { return };
@@ -256,7 +258,9 @@ fn send_probes(socket: &UdpSocket, address: IpAddr, shared: &Shared) {
         probe.sent_ns.store(now_ns, Ordering::Relaxed);
         shared.sent.store(number + 1, Ordering::Release);
         // An unreachable service is what is being measured.
-        let _ = socket.send_to(&(number as u64).to_be_bytes(), to);
+        // It must not be waited for: the probes before may still wait for somebody to answer ARP.
+        let probe = (number as u64).to_be_bytes();
+        let _ = sendto(socket.as_raw_fd(), &probe, &to, MsgFlags::MSG_DONTWAIT);
         // After a stall the schedule goes on from now: a burst of late probes would say nothing.
         due_ns = (due_ns + shared.interval_ns).max(now_ns);
     }
