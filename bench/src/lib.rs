@@ -2,6 +2,7 @@
 
 pub mod cost;
 pub mod failover;
+pub mod flood;
 pub mod guard;
 pub mod loss;
 pub mod machine;
