@@ -82,6 +82,8 @@ pub struct Series {
     pub runs: Vec<Run>,
     /// Why others did not.
     pub failures: Vec<String>,
+    /// The service moved before the fault: a false death, each with the machine's worst stall in that time, in milliseconds.
+    pub unasked_ms: Vec<f64>,
 }
 
 /// One failover; times in milliseconds. `None`: there is none, or it cannot be seen.
@@ -111,6 +113,13 @@ pub struct Run {
     pub client_late_ms: f64,
     /// The worst stall of a processor, from the fault to the takeover.
     pub stall_ms: f64,
+}
+
+impl Series {
+    /// Nothing measured yet.
+    fn new(subject: Subject, fault: Fault) -> Self {
+        Self { subject, fault, runs: Vec::new(), failures: Vec::new(), unasked_ms: Vec::new() }
+    }
 }
 
 /// Where in the interval the fault of a run falls, the same in every series: the middle of one of `runs` equal parts.

@@ -51,10 +51,8 @@ impl PeerStand {
                 Ok(said_ns)
             }
             Name::Heartbeat => {
-                // The first leads into its namespaces, the second is the first process inside.
-                let inside = processes.get(1).context("nothing runs inside")?;
                 let mut command = self.pair.bed.network.host(node)?.command("timeout");
-                command.args(["10", "nsenter", "-t", &inside.to_string(), "-m", "-u", "-p", STANDBY, "all"]);
+                command.args(["10", "nsenter", "-t", &first.to_string(), "-m", "-u", "-p", STANDBY, "all"]);
                 let said_ns = clock::now_ns();
                 let output = command.output().context("cannot run nsenter")?;
                 let said = String::from_utf8_lossy(&output.stderr);

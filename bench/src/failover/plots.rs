@@ -74,8 +74,7 @@ mod tests {
     #[test]
     fn a_distribution_ends_at_one() {
         let runs = [30.0, 10.0, 20.0, 20.0].map(|outage_ms| Run { outage_ms, ..Run::default() });
-        let series =
-            Series { subject: Subject::MAIN, fault: Fault::Cut, runs: runs.to_vec(), failures: Vec::new() };
+        let series = Series { runs: runs.to_vec(), ..Series::new(Subject::MAIN, Fault::Cut) };
         assert_eq!(distribution(&series), [(10.0, 0.25), (20.0, 0.5), (20.0, 0.75), (30.0, 1.0)]);
     }
 }

@@ -39,8 +39,10 @@ const NOTES: [&str; 3] = [
     "Times are milliseconds. outage: the client's longest time without an answer, from its last answered to its first answered \
      probe, one probe each millisecond. late: the verdict behind the deadtime, counted from the last heartbeat that reached \
      the survivor. both: for how long an observer, which asks both nodes by their MAC addresses all the time, was answered by \
-     both; what was taken is given back 150 ms after the takeover and watched for 350 ms more, so where both answer to the end \
-     the time says no more than that it did not stop. return: the outage once what was taken is back.",
+     both; what was taken is given back 100 ms after the takeover and watched for 250 ms more, so where both answer to the end \
+     the time says no more than that it did not stop. return: the outage once what was taken is back. stalled: runs in which \
+     the machine itself stood still for 2 ms or more between fault and takeover. unasked: the service moved before any fault, \
+     a false death; the run is taken where it then was.",
     "All take turns: in each round each is struck once, then all recover together. Faults fall evenly over the interval. \
      The nodes share this kernel: a dead agent's XDP program stays attached until all is measured, since to detach it holds a \
      kernel-wide lock (RTNL) that on two machines only the dead one would hold.",
@@ -65,6 +67,15 @@ impl Series {
         self.summary(|run| Some(run.outage_ms))
     }
 
+    /// How often the service moved before the fault, and in how many of these cases the machine had stood still.
+    fn unasked(&self) -> String {
+        let stalled = self.unasked_ms.iter().filter(|stall_ms| **stall_ms >= STALL_MS).count();
+        match self.unasked_ms.len() {
+            0 => "0".to_owned(),
+            all => format!("{all} ({stalled} stalled)"),
+        }
+    }
+
     /// Runs in which both nodes answered.
     fn both(&self) -> usize {
         self.runs.iter().filter(|run| run.both_ms > 0.0).count()
@@ -77,7 +88,7 @@ fn of_fault(fault: Fault, all: &[&Series]) -> Table {
     if fault.returns() {
         columns.push("return max");
     }
-    columns.extend(["stalled", "failed"]);
+    columns.extend(["stalled", "unasked", "failed"]);
     let mut table = Table::new(format!("{}: {}", fault.label(), fault.what()), &columns);
     for series in all {
         let (outage, late) = (series.outage(), series.summary(|run| run.overshoot_ms));
@@ -94,6 +105,7 @@ fn of_fault(fault: Fault, all: &[&Series]) -> Table {
             row.push(Cell::number(series.summary(|run| run.return_outage_ms).max, 1));
         }
         row.push(Cell::count(series.runs.iter().filter(|run| run.stall_ms >= STALL_MS).count()));
+        row.push(Cell::text(series.unasked()));
         row.push(Cell::count(series.failures.len()));
         table.row(row);
     }
@@ -221,7 +233,7 @@ mod tests {
             old_asked: 9,
             ..Run::default()
         };
-        Series { subject, fault, runs: vec![run], failures: Vec::new() }
+        Series { runs: vec![run], ..Series::new(subject, fault) }
     }
 
     fn report(all: &[Series]) -> Report {

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use agent_tests::lab::bpf::HeldPrograms;
 use agent_tests::lab::clock;
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 
 use super::stalls::Stalls;
-use super::stand::{Stand, measure};
-use super::{Fault, Series, Subject, phase};
+use super::stand::{Outcome, Stand, measure};
+use super::{Fault, Run, Series, Subject, phase};
 use crate::progress::Progress;
 
 /// Between all being whole and the first fault.
@@ -90,8 +90,7 @@ fn round(places: &mut [Place], fault: Fault, number: usize, runs: usize, stalls:
 
 impl Place {
     fn new(subject: Subject, fault: Fault) -> Self {
-        let series = Series { subject, fault, runs: Vec::new(), failures: Vec::new() };
-        Self { series, stand: None, holder: None, in_a_row: 0 }
+        Self { series: Series::new(subject, fault), stand: None, holder: None, in_a_row: 0 }
     }
 
     fn mend(&mut self, number: usize) -> Result<()> {
@@ -109,6 +108,7 @@ impl Place {
 
     fn wait_whole(&mut self, number: usize) -> Result<()> {
         let Some(stand) = self.stand.as_mut() else { return Ok(()) };
+        stand.client().rest(false);
         match stand.wait_whole() {
             Ok(holder) => {
                 stand.client().rest(true);
@@ -120,16 +120,37 @@ impl Place {
     }
 
     fn measure(&mut self, fault: Fault, number: usize, runs: usize, stalls: &Stalls) -> Result<()> {
-        let (Some(stand), Some(holder)) = (self.stand.as_mut(), self.holder) else { return Ok(()) };
-        let outcome = measure(stand.as_mut(), holder, fault, phase(number, runs), stalls);
-        stand.client().rest(true);
-        match outcome {
-            Ok(run) => {
+        let mut tried = self.try_once(fault, number, runs, stalls);
+        if let (Ok(None), Some(_)) = (&tried, self.holder) {
+            // The service moved by itself: where it is now, it can be measured as well.
+            self.wait_whole(number)?;
+            tried = self.try_once(fault, number, runs, stalls);
+            if let (Ok(None), Some(_)) = (&tried, self.holder) {
+                tried = Err(anyhow!("the service moved twice before the fault"));
+            }
+        }
+        match tried {
+            Ok(Some(run)) => {
                 self.in_a_row = 0;
                 self.series.runs.push(run);
                 Ok(())
             }
+            Ok(None) => Ok(()),
             Err(error) => self.fail(number, &error, false),
+        }
+    }
+
+    /// `None`: there was nothing to measure.
+    fn try_once(&mut self, fault: Fault, number: usize, runs: usize, stalls: &Stalls) -> Result<Option<Run>> {
+        let (Some(stand), Some(holder)) = (self.stand.as_mut(), self.holder) else { return Ok(None) };
+        let outcome = measure(stand.as_mut(), holder, fault, phase(number, runs), stalls);
+        stand.client().rest(true);
+        match outcome? {
+            Outcome::Measured(run) => Ok(Some(run)),
+            Outcome::Unasked(stall_ms) => {
+                self.series.unasked_ms.push(stall_ms);
+                Ok(None)
+            }
         }
     }
 

@@ -19,7 +19,7 @@ pub(super) const MAIN_MS: (u64, u64) = (10, 30);
 const SLOW: Setting = Setting::new(100, 3);
 
 /// A software that needs longer than this is waited for while others are measured.
-const SLOW_TO_SETTLE: Duration = Duration::from_secs(3);
+const SLOW_TO_SETTLE: Duration = Duration::from_secs(2);
 
 /// Who decides that the service of xbeat moves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
