@@ -1,23 +1,37 @@
-//! `cargo xtask bench NAME`: builds for release, then runs the benchmark `bench-NAME` as root where that is possible.
+//! `cargo xtask bench NAME`: builds for release, then runs the benchmark `bench-NAME` as root where that is possible. With
+//! `--install-peers` the other cluster software is installed first, which needs no name.
 
-use std::{ffi::OsString, os::unix::process::CommandExt as _};
+use std::{ffi::OsString, os::unix::process::CommandExt as _, process::Command};
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 
 use crate::{
-    build, build_ebpf,
+    build, build_ebpf, cargo,
     privilege::Privilege,
+    progress,
     setup::{self, Need},
+    shell,
+    test::{self, Mode},
     workspace::Workspace,
 };
+
+/// What this verb takes away from the options of a benchmark.
+const INSTALL_PEERS: &str = "--install-peers";
+/// What counts the core's instructions, and what runs the core.
+const GUARD: &str = "bench-guard";
+const SUBJECT: &str = "bench-subject";
 
 /// Options of `cargo xtask bench`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Which benchmark
+    /// Which benchmark; without it, all are listed
     #[arg(value_enum)]
-    name: Name,
+    name: Option<Name>,
+    /// Install Debian's packages of other cluster software first, without starting a service; with a NAME that can, measure
+    /// it, too
+    #[arg(long)]
+    install_peers: bool,
     /// Options of the benchmark itself
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     args: Vec<OsString>,
@@ -62,36 +76,117 @@ impl Name {
             Self::Flood => "bench-flood",
             Self::Cost => "bench-cost",
             Self::Soak => "bench-soak",
-            Self::Guard => "bench-guard",
+            Self::Guard => GUARD,
             Self::Peers => "bench-peers",
+        }
+    }
+
+    /// Whether it runs the daemon, in namespaces, and peers beside it.
+    fn runs_clusters(self) -> bool {
+        match self {
+            Self::Xdp | Self::Gate | Self::Core | Self::Guard => false,
+            Self::Failover
+            | Self::Loss
+            | Self::Starvation
+            | Self::Flood
+            | Self::Cost
+            | Self::Soak
+            | Self::Peers => true,
         }
     }
 }
 
 /// `cargo xtask bench`. Ends as the benchmark: same process, same exit code.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
-    let benchmark = ("bench", args.name.binary());
-    if args.name != Name::Core {
+    let (given, rest): (Vec<_>, Vec<_>) = args.args.iter().cloned().partition(|arg| arg == INSTALL_PEERS);
+    let installs_peers = args.install_peers || !given.is_empty();
+    if installs_peers {
+        let what = Need::Peers.ensure(workspace)?;
+        progress::found("peers", &what);
+    }
+    let Some(name) = args.name else {
+        if !installs_peers {
+            list();
+        }
+        return Ok(());
+    };
+    if name == Name::Guard {
+        return run_guard(workspace, &rest);
+    }
+    if name != Name::Core {
         build_ebpf::build(workspace, &[])?;
     }
-    match args.name {
-        Name::Xdp | Name::Gate | Name::Core | Name::Guard => build::release(workspace, &[benchmark])?,
-        Name::Failover
-        | Name::Loss
-        | Name::Starvation
-        | Name::Flood
-        | Name::Cost
-        | Name::Soak
-        | Name::Peers => {
-            setup::ensure(workspace, &[Need::NetTools])?;
-            build::release(workspace, &[("xbeat", "xbeat"), benchmark])?;
-        }
+    let benchmark = ("bench", name.binary());
+    if name.runs_clusters() {
+        setup::ensure(workspace, &[Need::NetTools])?;
+        build::release(workspace, &[("xbeat", "xbeat"), benchmark])?;
+    } else {
+        build::release(workspace, &[benchmark])?;
     }
-    let program = workspace.release_binary(args.name.binary());
+    let program = workspace.release_binary(name.binary());
     let privilege = Privilege::detect();
     let root = if privilege.ready() { privilege } else { Privilege::None };
     let mut command = root.command_or_user(&program);
-    command.current_dir(workspace.root()).args(&args.args);
+    command.current_dir(workspace.root()).args(rest);
+    if installs_peers && name.runs_clusters() {
+        command.arg("--peers");
+    }
     let error = command.exec();
     Err(error).with_context(|| format!("cannot run {}", program.display()))
+}
+
+fn list() {
+    println!("cargo xtask bench NAME [OPTIONS]; `NAME --help` has the options. The names:");
+    for value in Name::value_variants().iter().filter_map(ValueEnum::to_possible_value) {
+        let help = value.get_help().map(ToString::to_string).unwrap_or_default();
+        println!("  {:<12}{help}", value.get_name());
+    }
+}
+
+/// The guard for a person: what cannot run here is skipped.
+fn run_guard(workspace: &Workspace, args: &[OsString]) -> Result<()> {
+    build_ebpf::build(workspace, &[])?;
+    let mut build = cargo::host(workspace);
+    build.args(["build", "--package", "bench", "--bin", GUARD]);
+    cargo::run(&format!("building {GUARD}"), &mut build)?;
+    prepare_subject(workspace)?;
+    let privilege = Privilege::detect();
+    let root = if privilege.ready() { privilege } else { Privilege::None };
+    let mut command = guard_command(workspace, root);
+    let error = command.args(args).exec();
+    Err(error).with_context(|| format!("cannot run {GUARD}"))
+}
+
+/// The guard as part of `ci`, after the object was built. Only the core is built for release, and by itself: it is what is
+/// counted, while the guard is built as the tests are.
+pub(crate) fn guard(workspace: &Workspace, mode: Mode) -> Result<()> {
+    test::build_binaries(workspace, mode)?;
+    prepare_subject(workspace)?;
+    let privilege = match Privilege::detect() {
+        able @ (Privilege::Root | Privilege::Sudo) => able,
+        Privilege::SudoAsks | Privilege::None => Privilege::None,
+    };
+    let mut command = guard_command(workspace, privilege);
+    command.arg("--brief");
+    match mode {
+        Mode::Developer => {}
+        Mode::Judge => {
+            if test::is_loadable(workspace, privilege) {
+                command.env(test::REQUIRE_PRIVILEGED, "1");
+            }
+        }
+    }
+    shell::run_inherited(&mut command)
+}
+
+fn prepare_subject(workspace: &Workspace) -> Result<()> {
+    setup::ensure(workspace, &[Need::Valgrind])?;
+    build::release(workspace, &[(SUBJECT, SUBJECT)])
+}
+
+fn guard_command(workspace: &Workspace, privilege: Privilege) -> Command {
+    let mut command = privilege.command_or_user(&workspace.debug_binary(GUARD));
+    command.current_dir(workspace.root()).env("XBEAT_EBPF_OBJECT", workspace.object());
+    command.arg("--subject").arg(workspace.release_binary(SUBJECT));
+    command
 }

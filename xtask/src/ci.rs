@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::{
-    build_ebpf, cargo, progress, setup, shell,
+    bench, build_ebpf, cargo, progress, setup, shell,
     test::{self, Mode},
     workspace::Workspace,
 };
@@ -27,6 +27,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     build_ebpf::lint(workspace)?;
     document(workspace)?;
     check_dependencies(workspace, args.advisories)?;
+    bench::guard(workspace, Mode::Judge)?;
     test::run_all(workspace, Mode::Judge, &[])
 }
 

@@ -46,9 +46,9 @@ enum Verb {
     Test(test::Args),
     /// Build for release, then simulate clusters by seed and check the invariants
     Sim(sim::Args),
-    /// Everything that a change must pass: format, lints, documentation, dependencies, tests
+    /// Everything that a change must pass: format, lints, documentation, dependencies, budgets, tests
     Ci(ci::Args),
-    /// Build, then run a benchmark
+    /// Build, then run a benchmark; without a name, say which there are
     Bench(bench::Args),
 }
 
@@ -85,7 +85,13 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
-        for line in ["test", "test -p agent-core name", "test --vm --kernel 5.10,6.1 --keep --json"] {
+        for line in [
+            "test",
+            "test -p agent-core name",
+            "test --vm --kernel 5.10,6.1 --keep --json",
+            "bench",
+            "bench --install-peers",
+        ] {
             let words = ["cargo xtask"].into_iter().chain(line.split(' '));
             assert!(Cli::try_parse_from(words).is_ok(), "{line}");
         }

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Set for tests when this machine can run the privileged ones: skipping one is then a failure.
-const REQUIRE_PRIVILEGED: &str = "XBEAT_REQUIRE_PRIVILEGED";
+pub(crate) const REQUIRE_PRIVILEGED: &str = "XBEAT_REQUIRE_PRIVILEGED";
 
 /// Options of `cargo xtask test`.
 #[derive(clap::Args)]
@@ -77,7 +77,7 @@ pub(crate) fn run_all(workspace: &Workspace, mode: Mode, args: &[OsString]) -> R
 }
 
 /// The daemon and the laboratory: tests start them, and cargo builds no binaries for the tests of another package.
-fn build_binaries(workspace: &Workspace, mode: Mode) -> Result<()> {
+pub(crate) fn build_binaries(workspace: &Workspace, mode: Mode) -> Result<()> {
     let mut command = cargo::host(workspace);
     command.args(["build", "--workspace", "--exclude", "xtask", "--bins"]);
     match mode {
@@ -90,7 +90,7 @@ fn build_binaries(workspace: &Workspace, mode: Mode) -> Result<()> {
 }
 
 /// Whether this kernel and this user can load the object.
-fn is_loadable(workspace: &Workspace, privilege: Privilege) -> bool {
+pub(crate) fn is_loadable(workspace: &Workspace, privilege: Privilege) -> bool {
     let objinfo = workspace.debug_binary("objinfo");
     let mut command = runnable(privilege, &objinfo);
     shell::run_quietly(command.arg("--require").arg(workspace.object())).is_ok()

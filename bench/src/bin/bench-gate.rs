@@ -8,10 +8,12 @@ use agent_tests::{
     gate::{GateKernel, arp, classify, ethernet, ipv4, ipv6, load_classifier},
     kernel::Kernel,
 };
-use anyhow::{Context as _, Result, ensure};
-use bench::machine::Machine;
+use anyhow::{Result, ensure};
+use bench::{
+    report::{Cell, Goal, Report, Table},
+    statistics::Summary,
+};
 use clap::Parser;
-use serde::Serialize;
 
 const OBJECT: &str = "xbeat-bench.bpf.o";
 /// A classifier that does nothing.
@@ -20,13 +22,13 @@ const GROUP: u32 = 3;
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 100);
 const OTHER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 7);
 /// Most nanoseconds that the gate may add for an address that is not gated, and for one that is.
-const OTHER_GOAL_NS: u64 = 15;
-const GATED_GOAL_NS: u64 = 60;
+const OTHER_GOAL_NS: f64 = 15.0;
+const GATED_GOAL_NS: f64 = 60.0;
 
 /// Cost of the gate, packet by packet.
 #[derive(Parser)]
 struct Arguments {
-    /// Test-runs of each packet; the minimum and the median are shown
+    /// Test-runs of each packet
     #[arg(long, default_value_t = 9)]
     runs: usize,
     /// Repetitions in each test-run
@@ -35,7 +37,7 @@ struct Arguments {
     /// Addresses behind gates, besides the one that is measured
     #[arg(long, default_value_t = 63)]
     addresses: u32,
-    /// Directory for gate.json
+    /// Directory for gate.json and gate.md
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
@@ -52,37 +54,11 @@ struct Probe {
     packet: Vec<u8>,
     way: Way,
     open: bool,
-    goal_ns: u64,
-}
-
-/// What was measured: the gate's own part is the difference of the minima.
-#[derive(Serialize)]
-struct Row {
-    packet: &'static str,
-    without_ns: u64,
-    minimum_ns: u64,
-    median_ns: u64,
-    added_ns: u64,
-    goal_ns: u64,
-}
-
-#[derive(Serialize)]
-struct Report {
-    machine: Machine,
-    runs: usize,
-    repeat: u32,
-    addresses: u32,
-    rows: Vec<Row>,
+    goal_ns: f64,
 }
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    bench::options::run(|| run(&Arguments::parse()))
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
@@ -100,21 +76,28 @@ fn run(arguments: &Arguments) -> Result<()> {
     without_in.configure()?;
     let mut without_out = Kernel::unconfigured(OBJECT, "bench_ungated")?;
     load_classifier(&mut without_out, NOTHING)?;
-    let mut rows = Vec::new();
+    let mut report = Report::new("gate", "what the gate adds to a packet");
+    report.notes.push(format!(
+        "{} test-runs of {} each, {} more addresses behind gates. What the gate adds is the difference of the least with it and \
+         without it, taken in turns.",
+        arguments.runs, arguments.repeat, arguments.addresses
+    ));
+    let mut table = Table::new(
+        "Nanoseconds a packet",
+        &["packet", "without the gate", "with it: least", "median", "maximum", "added"],
+    );
     for probe in probes() {
-        rows.push(measure(arguments, &mut gate, &without_in, &mut without_out, &probe)?);
+        let times = measure(arguments, &mut gate, &without_in, &mut without_out, &probe)?;
+        let with = Summary::of(times.with.iter().copied());
+        let (least, without) = (least(&times.with), least(&times.without));
+        let added = (least - without).max(0.0);
+        let mut row = vec![Cell::text(probe.name)];
+        row.extend([without, least, with.median, with.max, added].map(|value| Cell::number(value, 0)));
+        table.row(row);
+        report.goals.push(Goal::new(format!("added to: {}", probe.name), added, probe.goal_ns, "ns"));
     }
-    let Arguments { runs, repeat, addresses, .. } = *arguments;
-    let report = Report { machine: Machine::here(), runs, repeat, addresses, rows };
-    print(&report);
-    if let Some(directory) = &arguments.out {
-        std::fs::create_dir_all(directory)
-            .with_context(|| format!("cannot create the directory {}", directory.display()))?;
-        let path = directory.join("gate.json");
-        let json = serde_json::to_vec_pretty(&report)?;
-        std::fs::write(&path, json).with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    Ok(())
+    report.tables.push(table);
+    report.publish(arguments.out.as_deref())
 }
 
 fn probes() -> Vec<Probe> {
@@ -135,57 +118,40 @@ fn probes() -> Vec<Probe> {
     ]
 }
 
+/// Nanoseconds of each test-run.
+struct Times {
+    with: Vec<f64>,
+    without: Vec<f64>,
+}
+
 fn measure(
     arguments: &Arguments,
     gate: &mut GateKernel,
     without_in: &Kernel,
     without_out: &mut Kernel,
     probe: &Probe,
-) -> Result<Row> {
+) -> Result<Times> {
     let expiry_ns = if probe.open { u64::MAX } else { 0 };
     gate.set(GROUP, Gate { epoch: 1, expiry_ns })?;
-    let (mut with, mut without) = (Vec::new(), Vec::new());
+    let mut times = Times { with: Vec::new(), without: Vec::new() };
     // In turns, so that a noisy moment meets both.
     for _ in 0..arguments.runs {
-        match probe.way {
-            Way::In => {
-                with.push(gate.kernel.run(&probe.packet, arguments.repeat)?.1);
-                without.push(without_in.run(&probe.packet, arguments.repeat)?.1);
-            }
-            Way::Out => {
-                with.push(gate.leave_often(&probe.packet, arguments.repeat)?.1);
-                without.push(classify(without_out, NOTHING, &probe.packet, arguments.repeat)?.1);
-            }
-        }
+        let (with, without) = match probe.way {
+            Way::In => (
+                gate.kernel.run(&probe.packet, arguments.repeat)?.1,
+                without_in.run(&probe.packet, arguments.repeat)?.1,
+            ),
+            Way::Out => (
+                gate.leave_often(&probe.packet, arguments.repeat)?.1,
+                classify(without_out, NOTHING, &probe.packet, arguments.repeat)?.1,
+            ),
+        };
+        times.with.push(with as f64);
+        times.without.push(without as f64);
     }
-    with.sort_unstable();
-    let minimum_ns = with.first().copied().context("no runs")?;
-    let median_ns = with.get(with.len() / 2).copied().context("no runs")?;
-    let without_ns = without.iter().min().copied().context("no runs")?;
-    Ok(Row {
-        packet: probe.name,
-        without_ns,
-        minimum_ns,
-        median_ns,
-        added_ns: minimum_ns.saturating_sub(without_ns),
-        goal_ns: probe.goal_ns,
-    })
+    Ok(times)
 }
 
-fn print(report: &Report) {
-    println!("{}", report.machine.line());
-    let Report { runs, repeat, addresses, .. } = report;
-    println!("{runs} runs of {repeat} each, {addresses} more addresses, nanoseconds a packet\n");
-    println!(
-        "{:<30} {:>8} {:>8} {:>8} {:>8} {:>8}",
-        "packet", "without", "minimum", "median", "added", "goal"
-    );
-    for row in &report.rows {
-        let missed = if row.added_ns > row.goal_ns { "  missed" } else { "" };
-        let goal = format!("<= {}", row.goal_ns);
-        println!(
-            "{:<30} {:>8} {:>8} {:>8} {:>8} {goal:>8}{missed}",
-            row.packet, row.without_ns, row.minimum_ns, row.median_ns, row.added_ns
-        );
-    }
+fn least(times: &[f64]) -> f64 {
+    times.iter().copied().fold(f64::INFINITY, f64::min)
 }

@@ -4,7 +4,9 @@
 mod apt;
 mod bpf_linker;
 mod ebpf_rust;
+mod peers;
 mod tools;
+mod valgrind;
 
 use anyhow::Result;
 use clap::ValueEnum;
@@ -19,7 +21,7 @@ use crate::{progress, workspace::Workspace};
 /// Options of `cargo xtask setup`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Only these items [default: all]
+    /// Only these items [default: all but the peers]
     #[arg(value_enum)]
     items: Vec<Need>,
 }
@@ -37,9 +39,17 @@ pub(crate) enum Need {
     Deny,
     /// `ip` and `nft`, for tests and demonstrations in network namespaces
     NetTools,
+    /// What counts the core's instructions
+    Valgrind,
+    /// The cluster software that benchmarks put beside xbeat; installed only when asked for
+    Peers,
 }
 
 impl Need {
+    /// What a developer's machine should have.
+    const DEFAULT: [Self; 6] =
+        [Self::EbpfRust, Self::BpfLinker, Self::Nextest, Self::Deny, Self::NetTools, Self::Valgrind];
+
     fn name(self) -> &'static str {
         match self {
             Self::EbpfRust => "Rust for eBPF",
@@ -47,24 +57,28 @@ impl Need {
             Self::Nextest => "cargo-nextest",
             Self::Deny => "cargo-deny",
             Self::NetTools => "ip, nft and ping",
+            Self::Valgrind => "valgrind",
+            Self::Peers => "peers",
         }
     }
 
     /// Finds or installs the item and says where it is.
-    fn ensure(self, workspace: &Workspace) -> Result<String> {
+    pub(crate) fn ensure(self, workspace: &Workspace) -> Result<String> {
         match self {
             Self::EbpfRust => ebpf_rust::ensure(workspace).map(|route| route.to_string()),
             Self::BpfLinker => bpf_linker::ensure(workspace).map(|linker| linker.to_string()),
             Self::Nextest => tools::ensure(workspace, &NEXTEST).map(|path| path.display().to_string()),
             Self::Deny => tools::ensure(workspace, &DENY).map(|path| path.display().to_string()),
             Self::NetTools => tools::ensure_net_tools(),
+            Self::Valgrind => valgrind::ensure(),
+            Self::Peers => peers::ensure(workspace),
         }
     }
 }
 
 /// `cargo xtask setup`.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
-    let items = if args.items.is_empty() { Need::value_variants() } else { &args.items };
+    let items = if args.items.is_empty() { &Need::DEFAULT[..] } else { &args.items };
     for need in items {
         let what = need.ensure(workspace)?;
         progress::found(need.name(), &what);
