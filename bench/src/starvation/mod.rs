@@ -157,7 +157,10 @@ pub fn run(plans: &[Plan], peers: &[Name]) -> Result<(Vec<Entrant>, Vec<Finding>
     let mut subjects = Vec::new();
     for choice in Choice::ALL {
         let label = choice.label();
-        subjects.push(Subject::agents(choice).with_context(|| format!("cannot start {label}"))?);
+        let mut subject = Subject::agents(choice).with_context(|| format!("cannot start {label}"))?;
+        // One after the other: what one asks for by itself, and then does not need, is there for the next.
+        subject.settle().with_context(|| format!("{label} did not become whole"))?;
+        subjects.push(subject);
     }
     subjects.extend(peers.iter().map(|name| Subject::rival(*name)));
     let mut findings = Vec::new();

@@ -66,6 +66,8 @@ pub struct Outcome {
     pub nodes: [Seen; 2],
     /// The longest time without service while there was no fault.
     pub lost_ms: f64,
+    /// The longest time without service after each cut of the holder, at most until its link was back.
+    pub away_ms: Vec<f64>,
 }
 
 /// What came of a phase.
@@ -150,6 +152,7 @@ pub fn run(
         let outcome = Outcome {
             nodes: [0, 1].map(|node| seen(subject, node, &times, cuts, &noise, late(node))),
             lost_ms: probes.lost_ms(place, times.begin_ns, times.quiet_ns),
+            away_ms: cuts.iter().map(|(cut, _, healed)| probes.lost_ms(place, *cut, *healed)).collect(),
         };
         outcomes.push(subject.is_whole.then_some(outcome));
     }

@@ -67,6 +67,15 @@ pub fn fill(report: &mut Report, entrants: &[Entrant], findings: &[Finding]) {
         by_phase("Longest time without service while nothing failed, ms", entrants, findings, |outcome| {
             Cell::number(outcome.lost_ms, 0)
         }),
+        by_phase(
+            "Time without service after a true death, ms: median / max",
+            entrants,
+            findings,
+            |outcome| {
+                let of = Summary::of(outcome.away_ms.iter().copied());
+                Cell::text(format!("{:.0} / {:.0}", of.median, of.max))
+            },
+        ),
         noise(findings),
     ]);
     report.plots.push(plot(

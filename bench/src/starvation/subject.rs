@@ -45,7 +45,7 @@ impl Choice {
         Self::Other,
         Self::Fifo(60),
         Self::Fifo(99),
-        Self::Deadline(Grant::us(2_000, 10_000)),
+        Self::Deadline(Grant::us(1_000, 10_000)),
         Self::Default,
         Self::Deadline(Grant::us(500, 5_000)),
         Self::Deadline(Grant::us(200, 2_000)),
@@ -322,7 +322,10 @@ fn schedule(cluster: &Cluster, choice: Choice) -> Result<()> {
             }
         };
         if scheduling::class(rt)? != wanted {
-            bail!("an agent is not scheduled as chosen: {}", choice.label());
+            bail!(
+                "an agent is not scheduled as chosen: {}; is SCHED_DEADLINE granted to others on this machine?",
+                choice.label()
+            );
         }
         if let (Choice::Other | Choice::Fifo(_), Some(cpu)) = (choice, cpus.get(node)) {
             scheduling::pin_all(pid, *cpu)?;
