@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 use bench::options;
+use bench::soak::fault::Kind;
 use bench::soak::{self, Setting, report, verdict};
 use clap::Parser;
 
@@ -28,6 +29,9 @@ struct Arguments {
     /// The first deadtime after a start
     #[arg(long, value_name = "MS", default_value_t = 1_000)]
     initdead: u64,
+    /// Only faults of these kinds
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "KIND")]
+    only: Vec<Kind>,
     /// Directory for soak.json, soak.md and the plots
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -46,9 +50,10 @@ fn run(arguments: &Arguments) -> Result<()> {
         keepalive: Duration::from_millis(arguments.keepalive),
         deadtime: Duration::from_millis(arguments.deadtime),
         initdead: Duration::from_millis(arguments.initdead),
+        only: arguments.only.clone(),
     };
     eprintln!("soak: {} minutes and at most half a minute more, seed {}", arguments.minutes, setting.seed);
-    let soak = soak::run(setting)?;
+    let soak = soak::run(setting.clone())?;
     let verdict = verdict::of(&soak);
     report::of(&soak, &verdict).publish(arguments.out.as_deref())?;
     if !verdict.is_clean() {

@@ -9,8 +9,9 @@ use rand::{Rng as _, SeedableRng as _};
 
 /// Nodes of the cluster.
 pub const NODES: usize = 5;
-/// This one is neither killed nor restarted: its memory is watched over the whole run.
-pub const SPARED: usize = 0;
+/// This one is neither killed nor restarted: its memory is watched over the whole run. The last: it is the last to take the
+/// service, so that the others, which hold it, can be killed.
+pub const SPARED: usize = NODES - 1;
 /// The bridges that carry heartbeats.
 pub const LINKS: [usize; 2] = [1, 2];
 /// The bridge that carries the service.
@@ -58,7 +59,7 @@ pub enum Fault {
 }
 
 /// A kind of fault, for tables.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, clap::ValueEnum)]
 #[expect(missing_docs, reason = "the labels say it")]
 pub enum Kind {
     Kill,
@@ -234,13 +235,14 @@ pub struct Drawn {
 #[derive(Debug)]
 pub struct Draw {
     random: StdRng,
+    only: Vec<Kind>,
     bag: Vec<Kind>,
 }
 
 impl Draw {
-    /// The same faults for the same seed, as long as the same nodes serve.
-    pub fn new(seed: u64) -> Self {
-        Self { random: StdRng::seed_from_u64(seed), bag: Vec::new() }
+    /// The same faults for the same seed, as long as the same nodes serve. Of all kinds, unless `only` some are wanted.
+    pub fn new(seed: u64, only: &[Kind]) -> Self {
+        Self { random: StdRng::seed_from_u64(seed), only: only.to_vec(), bag: Vec::new() }
     }
 
     /// One fault or two at once; `holder` serves now. Every kind comes once before any comes again.
@@ -248,7 +250,8 @@ impl Draw {
         let kind = self.kind();
         let first = Drawn { after: Duration::ZERO, ..self.drawn(kind, holder) };
         let mut round = vec![first];
-        if self.random.random_bool(DOUBLE_SHARE) {
+        let is_double = self.only.is_empty() || self.only.contains(&Kind::Two);
+        if is_double && self.random.random_bool(DOUBLE_SHARE) {
             let kind = Kind::ALL[self.random.random_range(0..Kind::ALL.len() - 1)];
             let second = self.drawn(kind, holder);
             if first.fault.goes_with(second.fault) {
@@ -264,6 +267,9 @@ impl Draw {
             self.bag = Kind::ALL.into_iter().filter(|kind| *kind != Kind::Two).collect();
             // What takes the service, or could take it, comes more often.
             self.bag.extend([Kind::Kill, Kind::Pause, Kind::CutBoth, Kind::Partition]);
+            if self.only.iter().any(|kind| *kind != Kind::Two) {
+                self.bag.retain(|kind| self.only.contains(kind));
+            }
         }
         let place = self.random.random_range(0..self.bag.len());
         self.bag.swap_remove(place)
@@ -300,8 +306,8 @@ impl Draw {
         if self.random.random_bool(HOLDER_SHARE) && is_allowed(holder) {
             return holder;
         }
-        let least = usize::from(mortal);
-        self.random.random_range(least..NODES)
+        // The spared one is the last.
+        self.random.random_range(0..if mortal { SPARED } else { NODES })
     }
 
     fn minority(&mut self, holder: usize) -> [usize; 2] {
@@ -347,7 +353,7 @@ mod tests {
     #[test]
     fn the_same_seed_draws_the_same_and_another_does_not() {
         let rounds = |seed| {
-            let mut draw = Draw::new(seed);
+            let mut draw = Draw::new(seed, &[]);
             (0..50).flat_map(|round| draw.round(round % NODES)).collect::<Vec<_>>()
         };
         assert_eq!(rounds(1), rounds(1));
@@ -356,7 +362,7 @@ mod tests {
 
     #[test]
     fn all_kinds_come_and_the_spared_node_lives() {
-        let mut draw = Draw::new(7);
+        let mut draw = Draw::new(7, &[]);
         let mut kinds = BTreeSet::new();
         let mut doubles = 0;
         for round in 0..2_000 {

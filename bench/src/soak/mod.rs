@@ -40,7 +40,7 @@ const LOOK: Duration = Duration::from_millis(20);
 const LAST_ROUND: Duration = Duration::from_secs(10);
 
 /// What to do.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Setting {
     /// For how long.
     pub length: Duration,
@@ -52,6 +52,8 @@ pub struct Setting {
     pub deadtime: Duration,
     /// The first deadtime after start.
     pub initdead: Duration,
+    /// Kinds of faults; all if empty.
+    pub only: Vec<Kind>,
 }
 
 /// A soak: what was done and what was found.
@@ -107,10 +109,11 @@ pub fn run(setting: Setting) -> Result<Soak> {
     let holder = cluster.start()?;
     cluster.client().forget_lateness();
     let from_ns = clock::now_ns();
+    let seconds = usize::try_from(setting.length.as_secs())?;
     let soak = Soak {
-        setting,
         from_ns,
         to_ns: from_ns + clock::ns(setting.length),
+        setting,
         rounds: Vec::new(),
         now: "start".to_owned(),
         hogs: Vec::new(),
@@ -122,7 +125,7 @@ pub fn run(setting: Setting) -> Result<Soak> {
         asked: Vec::new(),
         late_client_ms: 0.0,
     };
-    let progress = Progress::new("soak", usize::try_from(setting.length.as_secs())?);
+    let progress = Progress::new("soak", seconds);
     let mut running = Running { cluster, soak, strikes: Strikes::default(), progress, stepped: 0 };
     let outcome = running.all(holder);
     let Running { cluster, mut soak, .. } = running;
@@ -156,7 +159,8 @@ struct Step {
 
 impl Running {
     fn all(&mut self, holder: usize) -> Result<()> {
-        let mut draw = Draw::new(self.soak.setting.seed);
+        let mut draw = Draw::new(self.soak.setting.seed, &self.soak.setting.only);
+        self.look()?;
         self.soak.watch.begin();
         let mut holder = holder;
         self.quiet()?;

@@ -29,6 +29,8 @@ const FIRST_NS: u64 = 1_000_000_000;
 const RIPE_NS: u64 = 1_000_000_000;
 /// Events of each node that are kept for the report of a violation.
 const RECENT: usize = 25;
+/// And lines of its log.
+const LOG_LINES: usize = 40;
 /// Around a death the machine's lateness is looked at so far.
 const AROUND_NS: u64 = 100_000_000;
 /// Most findings of a kind that are kept.
@@ -118,6 +120,10 @@ impl Watch {
     /// The client is asked from now on: what was before the first answer is no outage.
     pub fn begin(&mut self) {
         self.asked_to_ns = clock::now_ns();
+        // Nobody served until somebody did, and whoever came late was dead to the others until then.
+        self.outages = Outages::default();
+        self.found.clear();
+        self.deaths.clear();
     }
 
     /// Another process of this node.
@@ -274,11 +280,19 @@ impl Watch {
         (missed, self.streams.iter().map(Stream::connections).collect())
     }
 
-    /// The last events of each node, for people.
+    /// The last events of each node, and the last lines of its log, for people.
     pub fn recent(&self, cluster: &Cluster) -> Vec<String> {
         let lines = self.recent.iter().enumerate().flat_map(|(node, events)| {
             events.iter().map(move |event| format!("{} | {}", cluster.name(node), event.value))
         });
-        lines.collect()
+        let logs = (0..NODES).filter_map(|node| cluster.agent(node).ok()).flat_map(|agent| {
+            let log = agent.log();
+            let skip = log.len().saturating_sub(LOG_LINES);
+            log.into_iter()
+                .skip(skip)
+                .map(|line| format!("{} log | {line}", agent.name()))
+                .collect::<Vec<_>>()
+        });
+        lines.chain(logs).collect()
     }
 }
