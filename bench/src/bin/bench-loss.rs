@@ -40,6 +40,7 @@ fn measure(arguments: &Arguments) -> Result<()> {
         estimate.as_secs().div_ceil(60)
     );
     let outcome = run::run(&setups, &channels, runs, seconds)?;
+    report.skipped.extend(outcome.skipped.iter().cloned());
     report.notes.extend(notes(&setups, runs, seconds));
     report::fill(&mut report, &outcome, &channels);
     plots::add(&mut report, &outcome, &channels);

@@ -88,6 +88,11 @@ impl Setup {
         }
     }
 
+    /// Whether it is other software.
+    pub const fn is_peer(&self) -> bool {
+        matches!(self.subject, Subject::Peer(_))
+    }
+
     /// Subject, links and deadtime.
     pub fn name(&self) -> String {
         let links = if self.links == 1 { "" } else { ", two links" };

@@ -29,6 +29,8 @@ pub struct Outcome {
     pub cells: Vec<(Setup, Vec<Seen>)>,
     /// By channel.
     pub machine: Vec<MachineSeen>,
+    /// Clusters of other software that did not become whole, and why.
+    pub skipped: Vec<String>,
 }
 
 /// What the machine did meanwhile.
@@ -63,14 +65,24 @@ pub fn run(setups: &[Setup], channels: &[Channel], runs: usize, seconds: u64) ->
         rigs.push(Rig::start(*setup).with_context(|| format!("cannot start {}", setup.name()))?);
         progress.step();
     }
-    for rig in &mut rigs {
-        progress.at(format!("waiting for {}", rig.setup.name()));
+    let mut skipped = Vec::new();
+    let (all, mut rigs) = (rigs, Vec::new());
+    for mut rig in all {
         let name = rig.setup.name();
-        rig.ready().with_context(|| format!("{name} does not become whole"))?;
+        progress.at(format!("waiting for {name}"));
+        match rig.ready() {
+            Ok(()) => rigs.push(rig),
+            // Others flap on a busy machine: that is theirs to answer for.
+            Err(error) if rig.setup.is_peer() && !clock::is_interrupted() => {
+                skipped.push(format!("{name}: {error:#}"));
+            }
+            Err(error) => return Err(error.context(format!("{name} does not become whole"))),
+        }
         progress.step();
     }
+    let setups = rigs.iter().map(|rig| rig.setup);
     let mut cells: Vec<(Setup, Vec<Seen>)> =
-        setups.iter().map(|setup| (*setup, vec![Seen::default(); channels.len()])).collect();
+        setups.map(|setup| (setup, vec![Seen::default(); channels.len()])).collect();
     let mut machine = vec![MachineSeen::default(); channels.len()];
     let watch = Watch::start()?;
     for _ in 0..runs {
@@ -88,7 +100,7 @@ pub fn run(setups: &[Setup], channels: &[Channel], runs: usize, seconds: u64) ->
             progress.step();
         }
     }
-    Ok(Outcome { cells, machine })
+    Ok(Outcome { cells, machine, skipped })
 }
 
 /// One channel, at all clusters at once.
