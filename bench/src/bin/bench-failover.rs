@@ -2,7 +2,9 @@
 //! and a witness) and with other cluster software.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
+use agent_tests::lab::clock;
 use anyhow::Result;
 use bench::failover::stalls::Stalls;
 use bench::failover::{Fault, Subject, report, rounds};
@@ -13,6 +15,8 @@ use clap::Parser;
 
 /// Failovers of each kind, unless another number is asked for.
 const RUNS: usize = 30;
+/// Most minutes of all rounds, unless another number is asked for.
+const MINUTES: f64 = 27.0;
 /// To start everything, once for each fault.
 const START_SECONDS: f64 = 10.0;
 
@@ -27,6 +31,9 @@ struct Arguments {
     /// Which faults; all but kill-and-cut without it
     #[arg(long, value_enum, value_name = "FAULT")]
     fault: Vec<Fault>,
+    /// Most minutes of all rounds: what is not done by then is left out, and the tables say how many runs there were
+    #[arg(long, default_value_t = MINUTES)]
+    minutes: f64,
     /// Only those whose name and setting contain this, such as "10/30"
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
@@ -63,15 +70,22 @@ fn run(arguments: &Arguments) -> Result<()> {
     };
     let seconds: f64 = plan.iter().map(rounds).sum();
     eprintln!(
-        "failover: {runs} rounds for each of {} faults, about {:.0} minutes",
+        "failover: {runs} rounds for each of {} faults, about {:.0} minutes (at most {:.0})",
         plan.len(),
-        seconds / 60.0
+        seconds / 60.0,
+        arguments.minutes
     );
     let stalls = Stalls::start()?;
     let mut progress = Progress::new("failover", runs * plan.len());
+    let end_ns = clock::now_ns() + clock::ns(Duration::from_secs_f64(arguments.minutes.max(0.0) * 60.0));
     let mut all = Vec::new();
-    for (fault, part) in &plan {
-        all.extend(rounds::measure_all(part, *fault, runs, &stalls, &mut progress)?);
+    for (place, planned) in plan.iter().enumerate() {
+        let (fault, part) = planned;
+        // Each has a share as long as it takes; what it leaves of it, the next ones have.
+        let left: f64 = plan.iter().skip(place).map(rounds).sum();
+        let part_of_it = rounds(planned) / left;
+        let until_ns = clock::now_ns() + (end_ns.saturating_sub(clock::now_ns()) as f64 * part_of_it) as u64;
+        all.extend(rounds::measure_all(part, *fault, runs, until_ns, &stalls, &mut progress)?);
     }
     drop(progress);
     report::fill(&mut report, &all);

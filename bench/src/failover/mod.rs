@@ -16,6 +16,9 @@ use serde::Serialize;
 
 pub use subject::{Subject, Votes};
 
+/// The golden ratio's part behind the point.
+const GOLDEN: f64 = 0.618_033_988_749_895;
+
 /// What happens to the serving node.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
@@ -122,7 +125,24 @@ impl Series {
     }
 }
 
-/// Where in the interval the fault of a run falls, the same in every series: the middle of one of `runs` equal parts.
-fn phase(number: usize, runs: usize) -> f64 {
-    (number as f64 + 0.5) / runs as f64
+/// Where in the interval the fault of a run falls, the same in every series: multiples of the golden ratio lie evenly, however
+/// many there are.
+fn phase(number: usize) -> f64 {
+    ((number as f64 + 0.5) * GOLDEN).fract()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::phase;
+
+    #[test]
+    fn faults_fall_evenly_wherever_the_series_ends() {
+        for count in [10, 20, 30, 100] {
+            let mut phases: Vec<f64> = (0..count).map(phase).collect();
+            phases.sort_by(f64::total_cmp);
+            let widest = phases.windows(2).map(|two| two[1] - two[0]).fold(0.0, f64::max);
+            assert!(widest < 2.0 / f64::from(u32::try_from(count).expect("small")), "{count}: {widest}");
+            assert!(phases.iter().all(|phase| (0.0..1.0).contains(phase)));
+        }
+    }
 }

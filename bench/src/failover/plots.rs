@@ -1,51 +1,41 @@
-//! The plots of `bench failover`: outages of a cut link as cumulative distributions, and the medians by fault.
+//! The plots of `bench failover`: the outages of a cut link as cumulative distributions, of everybody, and closer by of those
+//! with the same deadtime.
 
 use super::report::is_compared;
-use super::{Fault, Series};
+use super::{Fault, Series, Subject};
 use crate::report::{Curve, Plot, Scale};
 
 /// Both of them, where there is anything to draw.
 pub(super) fn draw(all: &[Series]) -> Vec<Plot> {
-    let mut outages = Plot::new(
-        "outage",
-        "Outage seen by a client when the link of the serving node is cut",
-        "outage, ms",
-        "part of the failovers that took no longer",
+    let plot = |id, title, x: &str| Plot::new(id, title, x, "part of the failovers that took no longer");
+    let of = |is_drawn: fn(Subject) -> bool| {
+        let drawn = all.iter().filter(|series| series.fault == Fault::Cut && is_drawn(series.subject));
+        drawn.map(|series| Curve::new(series.subject.title(), distribution(series))).collect::<Vec<_>>()
+    };
+    let mut everybody =
+        plot("outage", "Outage seen by a client when the link of the serving node is cut", "outage, ms")
+            .scale(Scale::Log, Scale::Linear)
+            .from_x(1.0);
+    everybody.curves = of(is_drawn);
+    let mut close = plot(
+        "outage-30ms",
+        "The same at a deadtime of 30 ms, link cut",
+        "outage, ms (a fault falls anywhere between two heartbeats)",
     )
-    .scale(Scale::Log, Scale::Linear);
-    outages.curves = all
-        .iter()
-        .filter(|series| series.fault == Fault::Cut && is_drawn(series))
-        .map(|series| Curve::new(series.subject.title(), distribution(series)))
-        .collect();
-    let mut medians = Plot::new(
-        "faults",
-        "Median outage by fault",
-        "1: kill -9    2: link cut    3: freeze    4: orderly move",
-        "outage, ms (at the bottom: none, or both answer)",
-    )
-    .scale(Scale::Linear, Scale::Log);
-    let mut subjects: Vec<_> = Vec::new();
-    for series in all.iter().filter(|series| is_compared(series.subject)) {
-        if !subjects.contains(&series.subject) {
-            subjects.push(series.subject);
-        }
-    }
-    medians.curves = subjects
-        .into_iter()
-        .map(|subject| {
-            let of = all.iter().filter(|series| series.subject == subject);
-            let points = of.filter_map(|series| Some((place(series.fault)?, series.outage().median)));
-            Curve::new(subject.title(), points.collect())
-        })
-        .collect();
-    [outages, medians].into_iter().filter(|plot| !plot.curves.is_empty()).collect()
+    .from_x(10.0);
+    close.curves = of(is_close);
+    [everybody, close].into_iter().filter(|plot| !plot.curves.is_empty()).collect()
 }
 
-/// Those that are compared, and the fastest.
-fn is_drawn(series: &Series) -> bool {
-    let subject = series.subject;
-    is_compared(subject) || (subject.is_ours() && subject.interval().as_millis() != 10)
+/// Those that are compared, the fastest and the slowest. With a witness it would lie upon the one without.
+fn is_drawn(subject: Subject) -> bool {
+    let is_extreme = subject.is_ours() && subject.interval() != Subject::MAIN.interval();
+    (is_compared(subject) && subject != Subject::WITNESSED) || is_extreme
+}
+
+/// The deadtime that goals are about.
+fn is_close(subject: Subject) -> bool {
+    is_compared(subject) && subject.deadtime() == Subject::MAIN.deadtime()
 }
 
 /// Steps: each value, with the part that is no larger.
@@ -54,16 +44,6 @@ fn distribution(series: &Series) -> Vec<(f64, f64)> {
     outages.sort_by(f64::total_cmp);
     let count = outages.len() as f64;
     outages.into_iter().enumerate().map(|(place, ms)| (ms, (place as f64 + 1.0) / count)).collect()
-}
-
-const fn place(fault: Fault) -> Option<f64> {
-    match fault {
-        Fault::Kill => Some(1.0),
-        Fault::Cut => Some(2.0),
-        Fault::Freeze => Some(3.0),
-        Fault::Move => Some(4.0),
-        Fault::KillAndCut => None,
-    }
 }
 
 #[cfg(test)]

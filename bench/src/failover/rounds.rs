@@ -40,7 +40,7 @@ pub fn round_seconds(subjects: &[Subject], fault: Fault) -> f64 {
     quick.mul_add(each, recovery) + slow * more
 }
 
-/// Strikes each of them `runs` times. A failover that fails is counted with its reason, and the series goes on.
+/// Strikes each of them `runs` times, or less often when `until_ns` comes before. A failover that fails is counted with its reason, and the series goes on.
 ///
 /// # Errors
 /// The user interrupted.
@@ -48,19 +48,20 @@ pub fn measure_all(
     subjects: &[Subject],
     fault: Fault,
     runs: usize,
+    until_ns: u64,
     stalls: &Stalls,
     progress: &mut Progress,
 ) -> Result<Vec<Series>> {
     let mut places: Vec<Place> = subjects.iter().map(|subject| Place::new(*subject, fault)).collect();
-    for number in 0..runs {
+    for number in (0..runs).take_while(|_| clock::now_ns() < until_ns) {
         progress.at(format!("{}: round {} of {runs}", fault.label(), number + 1));
-        round(&mut places, fault, number, runs, stalls)?;
+        round(&mut places, fault, number, stalls)?;
         progress.step();
     }
     Ok(places.into_iter().map(|place| place.series).collect())
 }
 
-fn round(places: &mut [Place], fault: Fault, number: usize, runs: usize, stalls: &Stalls) -> Result<()> {
+fn round(places: &mut [Place], fault: Fault, number: usize, stalls: &Stalls) -> Result<()> {
     // The slow ones first: their time runs meanwhile.
     places.sort_by_key(|place| !place.series.subject.is_slow());
     for place in places.iter_mut() {
@@ -79,11 +80,11 @@ fn round(places: &mut [Place], fault: Fault, number: usize, runs: usize, stalls:
     // Each follows another one each time.
     quick.rotate_left(number % count);
     for place in quick {
-        place.measure(fault, number, runs, stalls)?;
+        place.measure(fault, number, stalls)?;
     }
     for place in slow {
         place.wait_whole(number)?;
-        place.measure(fault, number, runs, stalls)?;
+        place.measure(fault, number, stalls)?;
     }
     Ok(())
 }
@@ -119,12 +120,12 @@ impl Place {
         }
     }
 
-    fn measure(&mut self, fault: Fault, number: usize, runs: usize, stalls: &Stalls) -> Result<()> {
-        let mut tried = self.try_once(fault, number, runs, stalls);
+    fn measure(&mut self, fault: Fault, number: usize, stalls: &Stalls) -> Result<()> {
+        let mut tried = self.try_once(fault, number, stalls);
         if let (Ok(None), Some(_)) = (&tried, self.holder) {
             // The service moved by itself: where it is now, it can be measured as well.
             self.wait_whole(number)?;
-            tried = self.try_once(fault, number, runs, stalls);
+            tried = self.try_once(fault, number, stalls);
             if let (Ok(None), Some(_)) = (&tried, self.holder) {
                 tried = Err(anyhow!("the service moved twice before the fault"));
             }
@@ -141,9 +142,9 @@ impl Place {
     }
 
     /// `None`: there was nothing to measure.
-    fn try_once(&mut self, fault: Fault, number: usize, runs: usize, stalls: &Stalls) -> Result<Option<Run>> {
+    fn try_once(&mut self, fault: Fault, number: usize, stalls: &Stalls) -> Result<Option<Run>> {
         let (Some(stand), Some(holder)) = (self.stand.as_mut(), self.holder) else { return Ok(None) };
-        let outcome = measure(stand.as_mut(), holder, fault, phase(number, runs), stalls);
+        let outcome = measure(stand.as_mut(), holder, fault, phase(number), stalls);
         stand.client().rest(true);
         match outcome? {
             Outcome::Measured(run) => Ok(Some(run)),

@@ -108,7 +108,8 @@ impl Subject {
         }
     }
 
-    fn deadtime(self) -> Duration {
+    /// As it is configured.
+    pub(super) fn deadtime(self) -> Duration {
         match self {
             Self::Xbeat { deadtime_ms, .. } => Duration::from_millis(deadtime_ms),
             Self::Peer { setting, .. } => setting.deadtime(),

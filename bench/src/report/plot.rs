@@ -62,6 +62,7 @@ pub struct Plot {
     x: String,
     y: String,
     scales: (Scale, Scale),
+    x_from: Option<f64>,
     /// In order of the legend.
     pub curves: Vec<Curve>,
 }
@@ -75,13 +76,20 @@ impl Plot {
         y: impl Into<String>,
     ) -> Self {
         let scales = (Scale::Linear, Scale::Linear);
-        Self { id, title: title.into(), x: x.into(), y: y.into(), scales, curves: Vec::new() }
+        Self { id, title: title.into(), x: x.into(), y: y.into(), scales, x_from: None, curves: Vec::new() }
     }
 
     /// Divides the axes.
     #[must_use]
     pub fn scale(mut self, x: Scale, y: Scale) -> Self {
         self.scales = (x, y);
+        self
+    }
+
+    /// Lets the first axis begin here: room for the legend.
+    #[must_use]
+    pub const fn from_x(mut self, x: f64) -> Self {
+        self.x_from = Some(x);
         self
     }
 
@@ -97,6 +105,7 @@ impl Plot {
     pub fn svg(&self) -> Result<String> {
         let mut text = String::new();
         let (x, y) = (self.range(|(x, _)| *x, self.scales.0), self.range(|(_, y)| *y, self.scales.1));
+        let x = (self.x_from.filter(|from| *from < x.1).unwrap_or(x.0), x.1);
         let drawn = match self.scales {
             (Scale::Linear, Scale::Linear) => self.draw(&mut text, x.0..x.1, y.0..y.1, y.0),
             (Scale::Linear, Scale::Log) => self.draw(&mut text, x.0..x.1, (y.0..y.1).log_scale(), y.0),
