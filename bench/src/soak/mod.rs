@@ -234,10 +234,12 @@ impl Running {
             let now_ns = clock::now_ns();
             self.soak.hogs.push((now_ns, now_ns + clock::ns(step.drawn.lasts)));
         }
-        match fault {
-            Fault::Kill(node) if step.is_end => self.soak.watch.new_life(node),
-            Fault::Restart(node) | Fault::Retime(node) if !step.is_end => self.soak.watch.new_life(node),
-            _ => {}
+        let is_new = match fault {
+            Fault::Kill(_) => step.is_end,
+            other => matches!(other, Fault::Restart(_) | Fault::Retime(_)) && !step.is_end,
+        };
+        if let Some(node) = fault.node().filter(|_| is_new) {
+            self.soak.watch.new_life(node);
         }
         if let Some(refused) = refused {
             let list = if is_alone { &mut self.soak.wrong } else { &mut self.soak.refused };

@@ -13,6 +13,9 @@ use super::{RECOVERY_MAX, Soak};
 use crate::report::{Cell, Curve, Goal, Plot, Report, Scale, Table};
 use crate::statistics::Summary;
 
+/// One number of a count of objects.
+type Of = fn(&Objects) -> usize;
+
 /// Violations that are listed in full.
 const LISTED_MAX: usize = 50;
 
@@ -242,7 +245,7 @@ fn objects(soak: &Soak) -> Table {
     );
     let own: Vec<Objects> =
         soak.watch.kept.iter().filter(|kept| !kept.is_shared).map(|kept| kept.objects).collect();
-    let kinds: [(&str, fn(&Objects) -> usize); 3] = [
+    let kinds: [(&str, Of); 3] = [
         ("programs", |objects| objects.programs),
         ("maps", |objects| objects.maps),
         ("links", |objects| objects.links),
