@@ -39,7 +39,8 @@ pub fn wakeups(pid: u32) -> Result<u64> {
 pub fn sleeps(pid: u32) -> Result<u64> {
     let mut total = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task")).context("the process ended")? {
-        let status = fs::read_to_string(task?.path().join("status")).context("cannot read a thread's status")?;
+        let status =
+            fs::read_to_string(task?.path().join("status")).context("cannot read a thread's status")?;
         let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
         total += count.context("no voluntary_ctxt_switches")?.trim().parse::<u64>()?;
     }
