@@ -234,10 +234,8 @@ impl Running {
             let now_ns = clock::now_ns();
             self.soak.hogs.push((now_ns, now_ns + clock::ns(step.drawn.lasts)));
         }
-        let is_new = match fault {
-            Fault::Kill(_) => step.is_end,
-            other => matches!(other, Fault::Restart(_) | Fault::Retime(_)) && !step.is_end,
-        };
+        let goes_on = matches!(fault, Fault::Restart(_) | Fault::Retime(_));
+        let is_new = if step.is_end { matches!(fault, Fault::Kill(_)) } else { goes_on };
         if let Some(node) = fault.node().filter(|_| is_new) {
             self.soak.watch.new_life(node);
         }

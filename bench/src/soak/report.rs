@@ -278,19 +278,15 @@ fn resident(soak: &Soak) -> Plot {
     plot
 }
 
-/// Which part of the rounds had at most this outage.
+/// The outages of all rounds, the shortest first.
 fn distribution(rounds: &[Round]) -> Plot {
-    let mut plot = Plot::new(
-        "outages",
-        "Outage of the service by kind of fault",
-        "outage, ms",
-        "rounds with at most this, %",
-    )
-    .scale(Scale::Log, Scale::Linear);
+    let (x, y) = ("rounds, the shortest outage first, %", "longest outage, ms");
+    let mut plot =
+        Plot::new("outages", "Outage of the service by kind of fault", x, y).scale(Scale::Linear, Scale::Log);
     let groups: [(&str, &[Kind]); 5] = [
         ("agent killed or stopped", &[Kind::Kill, Kind::Pause]),
         (
-            "network: both links, partition, one way, loss",
+            "both links, partition, one way, loss",
             &[Kind::CutBoth, Kind::Partition, Kind::Deaf, Kind::LossBoth],
         ),
         ("one link of two", &[Kind::CutOne, Kind::LossOne, Kind::Unplug]),
@@ -299,11 +295,11 @@ fn distribution(rounds: &[Round]) -> Plot {
     ];
     for (name, kinds) in groups {
         let of: Vec<&Round> = rounds.iter().filter(|round| kinds.contains(&round.kind)).collect();
-        let mut outages: Vec<f64> = of.iter().map(|round| round.outage_ms.max(1.0)).collect();
+        let mut outages: Vec<f64> = of.iter().map(|round| round.outage_ms).collect();
         outages.sort_by(f64::total_cmp);
         let count = outages.len() as f64;
         let points = outages.into_iter().enumerate();
-        let points = points.map(|(place, outage)| (outage, (place + 1) as f64 / count * 100.0));
+        let points = points.map(|(place, outage)| ((place + 1) as f64 / count * 100.0, outage));
         plot.curves.push(Curve::new(name, points.collect()));
     }
     plot

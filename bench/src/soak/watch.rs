@@ -23,8 +23,8 @@ use super::turns::Turns;
 
 /// Between two looks at what processes keep.
 const SAMPLE_NS: u64 = 10_000_000_000;
-/// The first look comes sooner, and so do those of short lives.
-const FIRST_NS: u64 = 1_000_000_000;
+/// The first look at a process: before that it loads its programs.
+const FIRST_NS: u64 = 3_000_000_000;
 /// So much later all answers have come and all events have been told.
 const RIPE_NS: u64 = 1_000_000_000;
 /// Events of each node that are kept for the report of a violation.
@@ -80,6 +80,7 @@ pub struct Watch {
     pub scheduling: BTreeMap<String, usize>,
     /// Answers to the client.
     pub outages: Outages,
+    born_ns: [u64; NODES],
     streams: Vec<Stream>,
     recent: [VecDeque<Event>; NODES],
     asked_to_ns: u64,
@@ -111,6 +112,7 @@ impl Watch {
             strangers: memory::strangers(&[]),
             outages: Outages::default(),
             streams: streams.collect::<Result<_>>()?,
+            born_ns: [0; NODES],
             recent: Default::default(),
             asked_to_ns: clock::now_ns(),
             sampled_ns: 0,
@@ -132,6 +134,9 @@ impl Watch {
             // One that was never looked at says nothing.
             lives.retain(|life| !life.samples().is_empty());
             lives.push(Life::default());
+        }
+        if let Some(born_ns) = self.born_ns.get_mut(node) {
+            *born_ns = clock::now_ns();
         }
         self.sampled_ns = self.sampled_ns.min(clock::now_ns().saturating_sub(SAMPLE_NS - FIRST_NS));
     }
@@ -224,6 +229,9 @@ impl Watch {
 
     fn sample(&mut self, cluster: &Cluster, now_ns: u64) -> Result<()> {
         for (node, lives) in self.lives.iter_mut().enumerate() {
+            if self.born_ns.get(node).is_some_and(|born_ns| now_ns.saturating_sub(*born_ns) < FIRST_NS) {
+                continue;
+            }
             // One that was killed has nothing.
             let Ok(pid) = cluster.agent(node)?.pid() else { continue };
             if let (Ok(sample), Some(life)) = (Sample::of(pid, now_ns), lives.last_mut())
