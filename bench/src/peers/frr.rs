@@ -97,7 +97,7 @@ struct Sessions {
 impl Sessions {
     fn read(&mut self, line: &str) -> Option<Said> {
         let (_, changed) = line.split_once("state-change")?;
-        let link = (0..LINKS_MAX).find(|link| changed.contains(&format!("interface:eth{link}"))).unwrap_or(0);
+        let link = (0..LINKS_MAX).find(|link| changed.contains(&format!(" ifname:eth{link}"))).unwrap_or(0);
         let was_alive = self.up.contains(&true);
         *self.up.get_mut(link)? = if changed.contains("-> up") {
             true
@@ -111,5 +111,26 @@ impl Sessions {
             (false, true) => Some(Said::Alive),
             (true, true) | (false, false) => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LINKS_MAX, Said, Sessions};
+
+    #[test]
+    fn the_other_node_is_dead_when_the_last_session_goes_down() {
+        let mut sessions = Sessions { up: [false; LINKS_MAX] };
+        let mut say = |link: usize, change: &str| {
+            sessions.read(&format!(
+                "BFD: [SEY1D-NT8EQ] state-change: [mhop:no peer:10.77.{link}.2 local:10.77.{link}.1 vrf:default \
+                 ifname:eth{link}] {change}"
+            ))
+        };
+        assert_eq!(say(0, "down -> up"), Some(Said::Alive));
+        assert_eq!(say(1, "init -> up"), None);
+        assert_eq!(say(0, "up -> down reason:control-expired"), None);
+        assert_eq!(say(0, "down -> init"), None);
+        assert_eq!(say(1, "up -> down reason:control-expired"), Some(Said::Dead));
     }
 }
