@@ -23,6 +23,9 @@ const PERIOD_MIN: Duration = Duration::from_millis(1);
 const PERIOD_MAX: Duration = Duration::from_millis(10);
 /// Part of a period that the rt thread may run: far above what it needs, and little enough to be admitted beside others.
 const RUNTIME_PART: u32 = 5;
+/// What the takeover thread asks for: a job takes some tens of microseconds, and there are few.
+const TAKEOVER_PERIOD: Duration = Duration::from_millis(10);
+const TAKEOVER_RUNTIME: Duration = Duration::from_micros(500);
 
 /// What a thread got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +74,7 @@ pub fn rt_thread(runtime: &RuntimeSettings, keepalive: Duration) -> Outcome {
     outcome.affinity = pin(&runtime.cpus).err();
     let (deadline, fifo) = classes(runtime.scheduling, runtime.cpus.is_empty());
     if deadline {
-        match set_deadline(keepalive) {
+        match set_deadline(rt_grant(keepalive)) {
             Ok(()) => {
                 outcome.granted = Granted::Deadline;
                 return outcome;
@@ -88,9 +91,22 @@ pub fn rt_thread(runtime: &RuntimeSettings, keepalive: Duration) -> Outcome {
     outcome
 }
 
-/// Makes the calling thread the takeover thread: just below the rt thread.
-pub fn takeover_thread(runtime: &RuntimeSettings) -> Outcome {
-    below(runtime, 1)
+/// Makes the calling thread the takeover thread: of the class that the rt thread got, since a verdict in time is worth
+/// nothing while the address waits for a busy CPU; just below it where that is SCHED_FIFO.
+pub fn takeover_thread(runtime: &RuntimeSettings, rt: Granted) -> Outcome {
+    match rt {
+        Granted::Deadline => {}
+        Granted::Fifo | Granted::Plain => return below(runtime, 1),
+    }
+    prefault_stack();
+    let refused = match set_deadline((TAKEOVER_RUNTIME, TAKEOVER_PERIOD)) {
+        Ok(()) => {
+            return Outcome { granted: Granted::Deadline, deadline: None, fifo: None, affinity: None };
+        }
+        Err(errno) => errno,
+    };
+    // Better than nothing, also where the configuration wants nothing but SCHED_DEADLINE.
+    Outcome { deadline: Some(refused), ..below(runtime, 1) }
 }
 
 /// Makes the calling thread the ping thread: below the takeover thread.
@@ -110,9 +126,9 @@ fn below(runtime: &RuntimeSettings, steps: u8) -> Outcome {
     outcome
 }
 
-/// Makes the calling thread the serial thread: as urgent as the takeover thread.
+/// Makes the calling thread the serial thread: just below the rt thread.
 pub fn serial_thread(runtime: &RuntimeSettings) -> Outcome {
-    takeover_thread(runtime)
+    below(runtime, 1)
 }
 
 /// Whether to try SCHED_DEADLINE and SCHED_FIFO. A pinned thread cannot have the first (sched(7)).
@@ -133,8 +149,13 @@ fn pin(cpus: &[usize]) -> Result<(), Errno> {
     sched_setaffinity(Pid::from_raw(0), &set)
 }
 
-fn set_deadline(keepalive: Duration) -> Result<(), Errno> {
+/// Runtime and period of the rt thread.
+fn rt_grant(keepalive: Duration) -> (Duration, Duration) {
     let period = (keepalive / 2).clamp(PERIOD_MIN, PERIOD_MAX);
+    (period / RUNTIME_PART, period)
+}
+
+fn set_deadline((runtime, period): (Duration, Duration)) -> Result<(), Errno> {
     let ns = |span: Duration| u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
     let attributes = libc::sched_attr {
         size: size_of::<libc::sched_attr>() as u32,
@@ -143,7 +164,7 @@ fn set_deadline(keepalive: Duration) -> Result<(), Errno> {
         sched_flags: (libc::SCHED_FLAG_RESET_ON_FORK | libc::SCHED_FLAG_RECLAIM) as u64,
         sched_nice: 0,
         sched_priority: 0,
-        sched_runtime: ns(period / RUNTIME_PART),
+        sched_runtime: ns(runtime),
         sched_deadline: ns(period),
         sched_period: ns(period),
     };
@@ -216,8 +237,12 @@ fn prefault_stack() {
 
 #[cfg(test)]
 mod tests {
-    use super::classes;
-    use crate::settings::Scheduling;
+    use std::time::Duration;
+
+    use nix::errno::Errno;
+
+    use super::{Granted, TAKEOVER_PERIOD, TAKEOVER_RUNTIME, classes, rt_grant, takeover_thread};
+    use crate::settings::{RuntimeSettings, Scheduling};
 
     #[test]
     fn a_pinned_thread_does_not_ask_for_deadline_on_its_own() {
@@ -225,5 +250,46 @@ mod tests {
         assert_eq!(classes(Scheduling::Auto, false), (false, true));
         assert_eq!(classes(Scheduling::Deadline, true), (true, false));
         assert_eq!(classes(Scheduling::Fifo, true), (false, true));
+    }
+
+    #[test]
+    fn both_threads_together_ask_for_a_quarter_of_a_cpu_at_most() {
+        for keepalive in [1, 2, 10, 100, 1_000].map(Duration::from_millis) {
+            let (runtime, period) = rt_grant(keepalive);
+            assert!(
+                period <= keepalive.max(Duration::from_millis(1)),
+                "the thread may run in every keepalive"
+            );
+            let part = runtime.as_secs_f64() / period.as_secs_f64();
+            let takeover = TAKEOVER_RUNTIME.as_secs_f64() / TAKEOVER_PERIOD.as_secs_f64();
+            assert!(part + takeover <= 0.25 + 1e-9, "{part} and {takeover} at {keepalive:?}");
+        }
+    }
+
+    #[test]
+    fn the_takeover_thread_has_the_class_of_the_rt_thread() {
+        let granted = |rt: Granted| {
+            std::thread::spawn(move || takeover_thread(&settings(), rt)).join().expect("no panic")
+        };
+        let fifo = granted(Granted::Fifo);
+        assert_eq!((fifo.deadline, fifo.granted == Granted::Deadline), (None, false));
+        // Where it is not permitted, or all of it is granted to others, it was at least asked for.
+        let auto = granted(Granted::Deadline);
+        let refused = [Some(Errno::EPERM), Some(Errno::EBUSY)].contains(&auto.deadline);
+        assert!(auto.granted == Granted::Deadline || refused, "{auto:?}");
+    }
+
+    fn settings() -> RuntimeSettings {
+        RuntimeSettings {
+            realtime: true,
+            scheduling: Scheduling::Auto,
+            priority: 60,
+            cpus: Vec::new(),
+            state_dir: std::path::PathBuf::new(),
+            bpffs: std::path::PathBuf::new(),
+            xdp: crate::settings::XdpSetting::Off,
+            generation: crate::settings::Generation::Time,
+            announce_refresh: Duration::from_secs(60),
+        }
     }
 }

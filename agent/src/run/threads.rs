@@ -1,8 +1,8 @@
 //! Starts the three threads and waits for their end. The rt thread decides when it is over; the others follow.
 
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, mpsc};
 use std::thread::{Builder, JoinHandle};
 
 use agent_core::Carried;
@@ -58,10 +58,13 @@ pub(super) fn run(
     let rt = Rt::new(parts).map_err(super::descriptor("the rt thread's descriptors"))?;
     // However it ends, `rt` finds its queue of commands abandoned then, and leaves.
     let ctl = spawn("ctl", CTL_STACK, move || crate::ctl::run(side).map_err(RunError::Control))?;
+    // What the rt thread asks of the kernel, it asks first.
+    let (granted, rt_granted) = mpsc::sync_channel(1);
     let takeover = {
         let settings = Arc::clone(settings);
         spawn("takeover", RT_STACK, move || {
-            tell_takeover(sched::takeover_thread(&settings.runtime));
+            let rt = rt_granted.recv().unwrap_or(Granted::Plain);
+            tell_takeover(sched::takeover_thread(&settings.runtime, rt));
             takeover.run();
         })?
     };
@@ -75,6 +78,8 @@ pub(super) fn run(
             let _gone = gone;
             let outcome = sched::rt_thread(&settings.runtime, settings.timing.keepalive);
             stats.scheduling.store(outcome.granted.code(), Ordering::Relaxed);
+            // It does not wait: there is room for it. That nobody listens any more is no matter here.
+            let _ = granted.send(outcome.granted);
             tell_rt(outcome, &settings);
             stats.began_ns.store(clock::now().0, Ordering::Relaxed);
             live(rt, &settings)
@@ -215,5 +220,7 @@ fn tell_rt(outcome: Outcome, settings: &Settings) {
 fn tell_takeover(outcome: Outcome) {
     if let Some(errno) = outcome.fifo {
         warn!("the takeover thread has no realtime scheduling: {errno}");
+    } else if let Some(errno) = outcome.deadline {
+        info!("the takeover thread runs under SCHED_FIFO (SCHED_DEADLINE was not admitted: {errno})");
     }
 }
