@@ -72,8 +72,20 @@ fn a_link_returns(xdp: Xdp, mode: &str, cast: Cast) -> Result<()> {
             ensure!(events.find(from_ns, &dead).is_none(), "a node was killed by one link");
         }
         assert_eq!(cluster.owner_if_whole()?, holder);
+        // What was on the interfaces that went has gone with them; what is on the last one is there.
+        let pins = pins(cluster, holder, "-eth1")?;
+        ensure!(pins.len() == usize::from(xdp != Xdp::Off), "{pins:?}");
         Ok(())
     })
+}
+
+/// The pins of a node whose names end so.
+fn pins(cluster: &Cluster, node: usize, ending: &str) -> Result<Vec<String>> {
+    let scratch = cluster.scratch();
+    let directory = scratch.bpffs().unwrap_or(scratch.root()).join(cluster.name(node));
+    let names =
+        std::fs::read_dir(directory)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+    names.filter(|name| name.as_ref().map_or(true, |name: &String| name.ends_with(ending))).collect()
 }
 
 #[test]

@@ -209,7 +209,8 @@ impl Follower {
         self.say_ground(&watched);
         self.put(place, None);
         self.serve();
-        if nix::net::if_::if_indextoname(device.index).is_err() {
+        // Of an index without an interface nix gives an empty name: it looks for -1, where if_indextoname(3) returns null.
+        if !nix::net::if_::if_indextoname(device.index).is_ok_and(|name| !name.is_empty()) {
             self.parts.keeper.forget(&device);
         }
         self.tell(place, Change::Gone);
