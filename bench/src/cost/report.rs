@@ -275,7 +275,7 @@ fn goals(found: &Found) -> Vec<Goal> {
     let ratios = found.heard.iter().map(|sample| heard_ns(sample) / keepalived_ns(found, sample.nodes - 1));
     let worst = ratios.filter(|ratio| ratio.is_finite()).fold(f64::NAN, f64::max);
     let heard = || found.heard.iter().map(heard_ns);
-    let growth = heard().last().unwrap_or(f64::NAN) / heard().next().unwrap_or(f64::NAN);
+    let growth = heard().next_back().unwrap_or(f64::NAN) / heard().next().unwrap_or(f64::NAN);
     let percent = beside_loop(found).map_or(f64::NAN, core_percent);
     let mut goals = vec![
         Goal::new("CPU for a heartbeat heard, most peers beside one", growth, FLAT, "x"),

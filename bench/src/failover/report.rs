@@ -137,12 +137,15 @@ fn stages(fault: Fault, all: &[&Series]) -> Table {
     table
 }
 
+/// A line of a table: its title and the measure.
+type Row = (&'static str, fn(&Run) -> f64);
+
 /// What the machine itself did meanwhile.
 fn noise(all: &[Series]) -> Table {
     let runs = || all.iter().flat_map(|series| &series.runs);
     let mut table =
         Table::new("The machine's own noise during the failovers, ms", &["witness", "median", "p99", "max"]);
-    let rows: [(&str, fn(&Run) -> f64); 2] = [
+    let rows: [Row; 2] = [
         ("a processor, at SCHED_FIFO 90, worst of a run", |run| run.stall_ms),
         ("the client behind its schedule, worst of a run", |run| run.client_late_ms),
     ];

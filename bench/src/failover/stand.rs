@@ -186,8 +186,7 @@ fn follow(stand: &dyn Stand, holder: usize, survivor: usize, fault: Fault, fault
 /// Until `node` is heard by `to` again. One that stays silent has no second chance to answer twice either.
 fn wait_heard(stand: &dyn Stand, node: usize, to: usize, from_ns: u64) -> Result<()> {
     let end_ns = from_ns + clock::ns(CARRIER);
-    while clock::now_ns() < end_ns && !stand.last_heard_ns(node, to, u64::MAX).is_some_and(|at| at >= from_ns)
-    {
+    while clock::now_ns() < end_ns && stand.last_heard_ns(node, to, u64::MAX).is_none_or(|at| at < from_ns) {
         clock::pause(Duration::from_millis(10))?;
     }
     Ok(())

@@ -28,7 +28,7 @@ impl Software for Keepalived {
     fn takes(&self, setting: Setting) -> bool {
         // Advertisements are timed by the hundredth of a second.
         setting.interval >= INTERVAL_MIN
-            && setting.interval.as_millis() % 10 == 0
+            && setting.interval.as_millis().is_multiple_of(10)
             && (1..=100).contains(&setting.count)
     }
 
