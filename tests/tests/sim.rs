@@ -8,7 +8,8 @@ use std::hash::BuildHasher;
 use std::time::Duration;
 
 use agent_common::{GroupId, LinkId, NodeId};
-use agent_core::config::{Policy, TieBreak};
+use agent_core::config::{GateKind, Mutated, Policy, TieBreak};
+use agent_core::mutation::Mutation;
 use agent_core::{GroupState, PeerState};
 use agent_tests::sim::{Loss, Rng, Setup, Witness, World};
 
@@ -114,6 +115,42 @@ fn a_paused_holder_is_replaced_and_gives_way_when_it_wakes() {
         world.run(ms(300) + SETTLE);
         assert_settled(&world, id(1));
     }
+}
+
+/// Two nodes with gates and few heartbeats in a deadtime. The holder stands still for a deadtime and up to three keepalives more;
+/// for how long two gates were open afterwards, in steps of 50 us, with a fresh world for each of several moments to go on.
+fn open_twice(mutated: Mutated, seed: u64) -> u32 {
+    let mut setup = pair();
+    (setup.gate, setup.mutated) = (GateKind::Kernel, mutated);
+    (setup.timing.keepalive, setup.timing.deadtime) = (ms(20), ms(60));
+    let mut both = 0;
+    for step in 0..40 {
+        let mut world = serving(&setup, seed);
+        world.run(Duration::from_micros(seed * 977));
+        assert_eq!(world.open(group()), [id(0)]);
+        world.pause(id(0), ms(60) + Duration::from_micros(1500 * step));
+        let mut moved = false;
+        for _ in 0..4000 {
+            world.run(Duration::from_micros(50));
+            let open = world.open(group());
+            both += u32::from(open.len() > 1);
+            moved |= open == [id(1)];
+        }
+        assert_eq!(world.witness.long_pauses, u64::from(step > 0));
+        assert!(moved || step < 2, "it stood still for long enough: {step}");
+        assert_eq!(world.open(group()).len(), 1, "one of them serves in the end");
+    }
+    both
+}
+
+#[test]
+fn who_stood_still_for_a_deadtime_opens_no_gate_beside_the_new_holder() {
+    let mut broken = 0;
+    for seed in SEEDS {
+        assert_eq!(open_twice(Mutated::default(), seed), 0, "seed {seed}");
+        broken += open_twice(Mutated::by(Mutation::LapsedLeaseRestarts), seed);
+    }
+    assert!(broken > 0, "the witness: with the rule broken both were open");
 }
 
 #[test]

@@ -44,6 +44,8 @@ pub enum Mutation {
     MoveWithoutDampening,
     /// What carried on announces its own deadtime before anybody has acked it.
     ShortenBeforeAck,
+    /// One of two nodes whose lease ran out goes on with its next heartbeat, whatever the peer has done meanwhile.
+    LapsedLeaseRestarts,
 }
 
 /// Which rule is broken: none, unless a test says so.

@@ -12,8 +12,9 @@ use crate::membership::View;
 use crate::peer::Peer;
 use crate::time::Instant;
 
-/// The table goes along with every heartbeat whose number this divides while a peer that is not alive lacks it: it may
-/// hear us though we do not hear it, and then it must learn what we hold.
+/// While a peer that is not alive lacks the table it goes along with this many heartbeats after each change, and then with every
+/// one whose number this divides: it may hear us though we do not hear it, and then it must learn what we hold. The first
+/// are what raises the bar in the kernel of a holder whose agent stands still, before that one goes on.
 pub(crate) const TABLE_EVERY: u64 = 8;
 
 /// The name goes along while this node joins, and with every heartbeat whose number this divides.
@@ -51,6 +52,8 @@ pub(crate) struct Outgoing {
     beat: Beat,
     /// Nothing was sent by this process: its first frame carries its asks, whoever seems to be there.
     is_first: bool,
+    /// The first heartbeat for which the table is no longer fresh.
+    stale_from: u64,
     name: Name,
     /// No measure is told before.
     echo_from: Instant,
@@ -69,7 +72,14 @@ impl Outgoing {
         if let Start::Carried(carried) = &config.start {
             (beat.seq, beat.votes_version) = (carried.seq, carried.votes_version.max(1));
         }
-        Self { beat, is_first: true, name: config.name, echo_from: Instant::ZERO, echo_turn: 0 }
+        Self {
+            beat,
+            is_first: true,
+            stale_from: 0,
+            name: config.name,
+            echo_from: Instant::ZERO,
+            echo_turn: 0,
+        }
     }
 
     /// The number of the next heartbeat.
@@ -89,6 +99,7 @@ impl Outgoing {
         };
         *row = claim;
         self.beat.votes_version = self.beat.votes_version.checked_add(1).unwrap_or(1);
+        self.stale_from = self.next_seq().saturating_add(TABLE_EVERY);
         true
     }
 
@@ -115,13 +126,14 @@ impl Outgoing {
         beat.echo = echo;
         beat.view = Some(view.dead);
         beat.has_claims = core::mem::take(&mut self.is_first);
+        let is_due = beat.seq < self.stale_from || beat.seq.is_multiple_of(TABLE_EVERY);
         for peer in peers {
             if let (Some(ack), Some(slot)) = (peer.ack(), beat.acks.get_mut(peer.id().index())) {
                 *slot = ack;
                 beat.acked.insert(peer.id());
             }
             let lacks = peer.knows_mine() != beat.votes_version;
-            beat.has_claims |= lacks && (peer.is_alive() || beat.seq.is_multiple_of(TABLE_EVERY));
+            beat.has_claims |= lacks && (peer.is_alive() || is_due);
         }
     }
 

@@ -99,6 +99,28 @@ fn who_is_not_heard_is_sent_the_table_now_and_then() {
 }
 
 #[test]
+fn a_changed_table_goes_along_at_once_with_what_is_sent_to_who_is_not_heard() {
+    let mut outgoing = Outgoing::new(&test_config(2));
+    let unheard = Peer::new(id(1), &Rules::new(&test_config(2), NOW));
+    let build = |outgoing: &mut Outgoing| {
+        outgoing.build(words(), &View::default(), core::slice::from_ref(&unheard), ALL, NOW);
+        outgoing.beat().has_claims
+    };
+    assert!(build(&mut outgoing), "the first");
+    for _ in 0..3 {
+        while !outgoing.beat().seq.is_multiple_of(TABLE_EVERY) {
+            build(&mut outgoing);
+        }
+        assert!(!build(&mut outgoing), "not due");
+        let epoch = outgoing.beat().seq;
+        outgoing.claim(GroupId::FIRST, Claim { epoch, candidate: 0, flags: Claim::HELD });
+        assert!((0..TABLE_EVERY).all(|_| build(&mut outgoing)));
+    }
+    let later = (0..10 * TABLE_EVERY).filter(|_| build(&mut outgoing)).count();
+    assert_eq!(later, 10);
+}
+
+#[test]
 fn the_version_never_becomes_zero() {
     let mut outgoing = Outgoing::new(&test_config(2));
     outgoing.beat.votes_version = u32::MAX;

@@ -21,7 +21,8 @@ pub enum Broken {
 }
 
 impl Broken {
-    /// All that a seed can notice, with the budget of seeds of each. Acks without incarnation have a directed test in the core.
+    /// All that a seed can notice, with the budget of seeds of each. Acks without incarnation have a directed test in the core;
+    /// a lapsed lease that restarts is for two nodes, of which I1 is not asked, and is noticed in the simulator of two.
     pub const ALL: &'static [(Self, u64)] = &[
         (Self::GateOpenAfterCrash, 50),
         (Self::InheritedGateNotCapped, 200),
@@ -77,6 +78,9 @@ impl Broken {
             Self::Core(Mutation::JoinedNodesVote) => "the vote of a node that only joined counts",
             Self::Core(Mutation::MoveWithoutDampening) => "a move for connectivity without dampening",
             Self::Core(Mutation::ShortenBeforeAck) => "deadtime shortened before an acknowledgement",
+            Self::Core(Mutation::LapsedLeaseRestarts) => {
+                "a lease that ran out restarted by the own heartbeat"
+            }
         }
     }
 

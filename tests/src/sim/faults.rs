@@ -27,7 +27,9 @@ impl World {
     /// The machine of `node` loses its power: nothing of it stays.
     pub fn crash(&mut self, node: NodeId) {
         self.kill(node);
-        self.machine(node).addresses.clear();
+        let machine = self.machine(node);
+        machine.addresses.clear();
+        machine.gates.clear();
     }
 
     /// Stops the agent of `node` for `span`; its kernel goes on.

@@ -8,7 +8,7 @@ use agent_common::ids::{MAX_LINKS, MAX_NODES};
 use agent_common::maps::{ClusterConfig, KeyState, PeerSlot};
 use agent_common::window::{PeerWindow, Slots, Windows};
 use agent_common::wire::{FRAME_MAX, cluster_id, decode, encode};
-use agent_common::{Accepted, Beat, KeyId, Keys, LinkId, Name, NodeId, Reject, receive};
+use agent_common::{Accepted, Beat, GroupId, KeyId, Keys, LinkId, Name, NodeId, Reject, receive};
 use agent_core::config::{
     GateKind, GroupConfig, LinkConfig, Mutated, NodeConfig, Policy, Quorum, Start, Timing,
 };
@@ -29,6 +29,10 @@ pub struct Setup {
     pub auto_failback: bool,
     /// Intervals.
     pub timing: Timing,
+    /// What shuts the addresses. The kernel's gates here have no bars: what the agents write must do.
+    pub gate: GateKind,
+    /// A rule of the core that is broken on purpose.
+    pub mutated: Mutated,
 }
 
 impl Setup {
@@ -46,6 +50,8 @@ impl Setup {
                 warntime: Duration::from_millis(25),
                 initdead: Duration::from_millis(500),
             },
+            gate: GateKind::Userspace,
+            mutated: Mutated::default(),
         }
     }
 
@@ -70,8 +76,8 @@ impl Setup {
             groups: vec![group; usize::from(self.groups)],
             reach_dampening: Duration::from_secs(5),
             start: Start::Fresh,
-            gate: GateKind::Userspace,
-            mutated: Mutated::default(),
+            gate: self.gate,
+            mutated: self.mutated,
         }
     }
 }
@@ -132,6 +138,8 @@ pub(super) struct Machine {
     pub(super) life: u64,
     pub(super) agent: Option<Agent>,
     pub(super) addresses: BTreeSet<ResourceRef>,
+    /// Until when the gate of each group is open, by this machine's clock.
+    pub(super) gates: BTreeMap<GroupId, Instant>,
     /// The effects are carried out one after the other: the last one planned is done then.
     pub(super) busy_until: u64,
     pub(super) heard: BTreeMap<NodeId, Heard>,
@@ -155,6 +163,7 @@ impl Machine {
             life: 0,
             agent: None,
             addresses: BTreeSet::new(),
+            gates: BTreeMap::new(),
             busy_until: 0,
             heard: BTreeMap::new(),
             cluster: ClusterConfig {
@@ -185,6 +194,7 @@ impl Machine {
     pub(super) fn start(&mut self, setup: &Setup, at_ns: u64) {
         self.life += 1;
         self.addresses.clear();
+        self.gates.clear();
         self.heard.clear();
         self.cluster.incarnation = self.life;
         self.windows.fill(PeerWindow::default());

@@ -134,6 +134,14 @@ impl World {
         with.map(|machine| machine.id).collect()
     }
 
+    /// Whose gate of `group` is open.
+    pub fn open(&self, group: GroupId) -> Vec<NodeId> {
+        let is_open = |machine: &&Machine| {
+            machine.gates.get(&group).is_some_and(|expiry| machine.clock(self.now) < *expiry)
+        };
+        self.machines.iter().filter(is_open).map(|machine| machine.id).collect()
+    }
+
     /// What the agent of `node` thinks, if it runs.
     pub fn view(&self, node: NodeId) -> Option<Snapshot> {
         let machine = self.machines.get(node.index())?;
@@ -303,10 +311,10 @@ impl World {
                 Action::Send { links } => self.send(node, links),
                 Action::Acquire { resource, attempt } => self.begin(node, resource, attempt, true),
                 Action::Release { resource, attempt } => self.begin(node, resource, attempt, false),
-                Action::Gate { .. }
-                | Action::SelfFence { .. }
-                | Action::Fence { .. }
-                | Action::Answer { .. } => {}
+                Action::Gate { group, expiry, .. } => {
+                    self.machine(node).gates.insert(group, expiry);
+                }
+                Action::SelfFence { .. } | Action::Fence { .. } | Action::Answer { .. } => {}
                 Action::Announce { .. } => self.witness.announced += 1,
                 Action::PetWatchdog => {}
                 Action::Transition(transition) => {

@@ -53,7 +53,7 @@ pub(crate) struct Tenure {
     raised_at: Instant,
     /// Peers whose newest known table votes for the claim.
     votes: NodeSet,
-    /// Two nodes: votes or tie-break have spoken.
+    /// Two nodes: votes or tie-break have spoken, for as long as the lease runs.
     granted: bool,
     lease: Instant,
     /// The gate as last written.
@@ -259,7 +259,7 @@ impl Tenure {
         self.seen = self.seen.max(self.epoch);
         (self.asked, self.raised_at) = (self.epoch, now);
         self.wished_at = if self.wants { Some(now) } else { self.wished_at };
-        (self.votes, self.granted, self.wants) = (NodeSet::EMPTY, false, false);
+        (self.votes, self.granted, self.wants, self.resumed) = (NodeSet::EMPTY, false, false, false);
         self.ballot.clear();
         self.reason = Some(Reason::Asking);
         out.tell(now, Change::Vote { group: self.group, epoch: self.epoch, candidate: Some(scene.me) });

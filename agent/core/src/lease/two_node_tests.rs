@@ -2,13 +2,16 @@
 
 use core::time::Duration;
 
+use agent_common::Claim;
+
 use super::{FENCE_PAUSE, Other, TwoNode};
 use crate::config::Policy;
 use crate::config::TieBreak::{Always, Fence, Ping};
 use crate::event::Event;
+use crate::mutation::{Mutated, Mutation};
 use crate::snapshot::{LeaseReason, Reason};
 use crate::test_config;
-use crate::test_lab::{Lab, at};
+use crate::test_lab::{HELD, Lab, at};
 use crate::time::Instant;
 
 const D: Duration = Duration::from_millis(50);
@@ -119,4 +122,92 @@ fn a_node_that_joined_two_is_neither_the_other_nor_a_proof() {
     lab.feed(Event::Ping { reached: Some(at(2_100)) });
     lab.run(2_110, &[1]);
     assert!(lab.row().held());
+}
+
+/// Node 0 of two holds the group with the other's vote until 100 ms, by `tie_break`.
+fn holding(tie_break: crate::config::TieBreak, mutated: Mutated) -> Lab {
+    let mut config = test_config(2);
+    config.quorum.policy = Policy::TwoNode(tie_break);
+    config.mutated = mutated;
+    let mut lab = Lab::asking(&config);
+    let epoch = lab.row().epoch;
+    assert!(epoch != 0 && !lab.row().held(), "asks, without a vote");
+    lab.claim(1, epoch, 0, 0);
+    lab.run(55, &[1]);
+    lab.answer();
+    lab.run(100, &[1]);
+    assert!(lab.row().held() && lab.gate().unwrap().1 > at(100));
+    lab.actions.clear();
+    lab
+}
+
+/// What this node's own gate and row say while it does not hold.
+fn assert_shut(lab: &Lab, why: &str) {
+    assert!(!lab.row().held(), "{why}: {:?}", lab.row());
+    assert_eq!(lab.gate().map(|(_, expiry)| expiry), Some(Instant::ZERO), "{why}");
+}
+
+/// While node 0 stood still the other took over; its heartbeats without the table are all that the slot has of it.
+fn stood_still(tie_break: crate::config::TieBreak, mutated: Mutated) -> Lab {
+    let mut lab = holding(tie_break, mutated);
+    let epoch = lab.row().epoch;
+    lab.claim(1, epoch + 257, 1, HELD);
+    lab.beat(1).has_claims = false;
+    lab.now = 240;
+    lab.hear(1);
+    lab.round(250, &[]);
+    lab
+}
+
+#[test]
+fn who_stood_still_opens_nothing_before_it_knows_what_the_other_claims() {
+    for tie_break in [Always, Fence, Ping] {
+        let mut lab = stood_still(tie_break, Mutated::default());
+        assert_shut(&lab, "its first round, in which it sends");
+        lab.round(252, &[]);
+        lab.round(260, &[1]);
+        assert_shut(&lab, "the other hears it again, but its table is not there yet");
+        lab.beat(1).has_claims = true;
+        lab.round(265, &[1]);
+        assert_shut(&lab, "the other holds it");
+        assert_eq!(lab.lost(), [LeaseReason::Expired], "and never had it back");
+        assert_eq!(lab.row(), Claim { epoch: lab.beat(1).claims[0].epoch, candidate: 1, flags: 0 });
+    }
+}
+
+#[test]
+fn the_broken_rule_opens_it_with_the_first_heartbeat() {
+    for tie_break in [Always, Fence] {
+        let lab = stood_still(tie_break, Mutated::by(Mutation::LapsedLeaseRestarts));
+        assert!(lab.row().held() && lab.gate().unwrap().1 > at(250));
+    }
+}
+
+#[test]
+fn a_vote_from_before_the_lease_ran_out_does_not_bring_it_back() {
+    for known in [true, false] {
+        let mut lab = holding(Always, Mutated::default());
+        // It still votes for node 0 in the newest heartbeat that has arrived, and may have stopped since.
+        lab.now = 149;
+        lab.hear(1);
+        lab.round(150, &[]);
+        assert_shut(&lab, "the deadtime is over");
+        lab.beat(1).votes_version += u32::from(!known);
+        lab.beat(1).has_claims = known;
+        lab.round(155, &[1]);
+        assert_eq!(lab.row().held(), known, "an ack of what was sent since, with a vote");
+        assert_eq!(lab.gate().unwrap().1 > at(155), known);
+    }
+}
+
+#[test]
+fn who_stood_still_and_hears_nobody_goes_by_the_tie_break() {
+    for (tie_break, held) in [(Always, true), (Ping, false)] {
+        let mut lab = holding(tie_break, Mutated::default());
+        lab.round(250, &[]);
+        assert_eq!(lab.row().held(), held, "{tie_break:?}");
+    }
+    let mut lab = holding(Fence, Mutated::default());
+    lab.round(250, &[]);
+    assert!(lab.row().held(), "nobody has switched it off");
 }

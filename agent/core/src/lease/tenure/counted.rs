@@ -1,9 +1,9 @@
 //! The votes that a claim has, and the lease that follows from the promises behind them (design: Promise, Lease).
 
-use agent_common::{NodeId, NodeSet};
-
 use crate::groups::Scene;
-use crate::lease::two_node::Other;
+use crate::lease::phase::Phase;
+use crate::lease::two_node::{Other, TwoNode};
+use crate::mutation::Mutation;
 use crate::time::Instant;
 
 use super::{Memo, Tenure};
@@ -27,10 +27,7 @@ impl Tenure {
     /// The lease as the promises have it.
     pub(super) fn computed(&mut self, scene: &Scene<'_>, memo: &mut Memo) -> Instant {
         if let Some(two_node) = scene.leases.two_node() {
-            let other = scene.leases.other(scene.peers);
-            let voted =
-                other == Other::Heard && scene.leases.voters().is_majority(with(self.votes, scene.me));
-            self.granted |= voted || two_node.may_take(other, scene.leases.deadtime(), scene.now);
+            self.grant(scene, two_node);
             return if self.granted { scene.leases.dead_mans_switch(two_node) } else { Instant::ZERO };
         }
         match *memo {
@@ -42,9 +39,25 @@ impl Tenure {
             }
         }
     }
-}
 
-fn with(mut set: NodeSet, node: NodeId) -> NodeSet {
-    set.insert(node);
-    set
+    /// Two nodes: whether votes or tie-break have spoken. That stands while the lease runs. Once it has run out, this node did not run
+    /// or was not heard for a deadtime, and a peer that is heard may have taken the group with nothing but its silence to go by: only
+    /// its vote, and an ack of a heartbeat that is not yet past its until, bring the lease back, and no heartbeat of this node alone.
+    /// A silent peer is left to the tie-break; and who was fenced is not here to ask.
+    fn grant(&mut self, scene: &Scene<'_>, two_node: &TwoNode) {
+        let leases = scene.leases;
+        // What was handed over runs as far as the process before had announced.
+        self.resumed &= leases.log.newest_until() > scene.now;
+        let runs = self.phase == Phase::Holding || self.resumed;
+        if runs && self.granted {
+            return;
+        }
+        let other = leases.other(scene.peers);
+        let voted = other == Other::Heard && leases.lease(self.votes) > scene.now;
+        if !runs && other == Other::Heard && !leases.mutated().is(Mutation::LapsedLeaseRestarts) {
+            self.granted = voted;
+        } else {
+            self.granted |= voted || two_node.may_take(other, leases.deadtime(), scene.now);
+        }
+    }
 }
