@@ -4,6 +4,9 @@
 //! decides as with any majority. Takeover from a dead peer needs what the configuration names: a successful fence
 //! (`fence`: only the taker fences, never the holder), a reachable ping group (`ping`), or nothing (`always`). A peer that
 //! left in order and claims nothing needs none of them. On healing the higher *held* epoch stays.
+//!
+//! A switch that ran out stays off: `tenure::counted` grants the lease anew, from a peer that is heard only by a vote and an ack of
+//! what was sent since.
 
 use core::time::Duration;
 
