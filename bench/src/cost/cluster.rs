@@ -10,6 +10,7 @@ use agent_tests::lab::config::{Cast, LinkSpec, Policy, Spec};
 use agent_tests::lab::metrics::Metrics;
 use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
+use serde_json::Value;
 
 use super::meter::{Node, Span, measure};
 use super::programs::Loaded;
@@ -20,6 +21,8 @@ const SPAN: Duration = Duration::from_secs(8);
 const COUNTED: Duration = Duration::from_secs(2);
 /// From the cluster being whole to the steady state.
 const SETTLE: Duration = Duration::from_secs(1);
+/// How long a cluster may take to come up.
+const WHOLE: Duration = Duration::from_secs(30);
 /// A listener's keepalive, and how many of them are its deadtime.
 const SELDOM: Duration = Duration::from_millis(200);
 const COUNT: u32 = 5;
@@ -106,7 +109,7 @@ pub fn sample(shape: Shape) -> Result<Sample> {
         let last = shape.nodes - 1;
         slow_down(&cluster, last, shape.keepalive)?;
     }
-    cluster.start()?;
+    start(&mut cluster, shape)?;
     cluster.stop_watching();
     clock::pause(SETTLE)?;
     let (before, bare) = (scrape(&cluster)?, start_loop(&cluster, shape)?);
@@ -149,6 +152,29 @@ fn spec(shape: Shape) -> Spec {
 }
 
 /// Each node says how often it sends and for how long it may be silent: they need not agree.
+/// As [`Cluster::start`]. A listener is heard so seldom that the others call it late in between.
+fn start(cluster: &mut Cluster, shape: Shape) -> Result<()> {
+    match shape.with {
+        With::Nodes | With::Loop => return cluster.start().map(drop),
+        With::Listener => {}
+    }
+    for node in 0..shape.nodes {
+        cluster.start_agent(node)?;
+    }
+    clock::wait_for("all nodes to hear each other", WHOLE, || {
+        for node in 0..shape.nodes {
+            let status = cluster.agent(node)?.status()?;
+            let nodes = status.get("nodes").and_then(Value::as_array).context("status lists no nodes")?;
+            let is_heard =
+                |node: &Value| matches!(node.get("state").and_then(Value::as_str), Some("up" | "late"));
+            if !nodes.iter().all(is_heard) {
+                return Ok(None);
+            }
+        }
+        Ok(Some(()))
+    })
+}
+
 fn slow_down(cluster: &Cluster, node: usize, keepalive: Duration) -> Result<()> {
     let path = cluster.agent(node)?.config_path();
     let mut text = fs::read_to_string(&path).context("cannot read the configuration")?;

@@ -44,7 +44,7 @@ impl Lateness {
             }
             so_far = added;
         }
-        worst.min(self.worst_ms)
+        if worst.is_nan() { worst } else { worst.min(self.worst_ms) }
     }
 }
 
