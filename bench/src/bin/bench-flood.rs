@@ -4,10 +4,10 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use agent_tests::lab::config::Xdp;
 use anyhow::{Result, ensure};
 use bench::failover::stalls::Stalls;
-use bench::flood::{Kind, cost, report, rival, subject};
+use bench::flood::subject::Lane;
+use bench::flood::{cost, report, rival, subject};
 use bench::options::{self, Options};
 use bench::peers::Name;
 use bench::progress::Progress;
@@ -23,7 +23,7 @@ struct Arguments {
     #[command(flatten)]
     options: Options,
     /// How long each flood lasts
-    #[arg(long, value_name = "S", default_value_t = 10.0)]
+    #[arg(long, value_name = "S", default_value_t = 8.0)]
     seconds: f64,
 }
 
@@ -37,7 +37,8 @@ fn run(arguments: &Arguments) -> Result<()> {
     let span = Duration::from_secs_f64(arguments.seconds);
     let mut report = Report::new("flood", "Forged, replayed and foreign frames as fast as one core can send");
     let with_keepalived = arguments.options.peers(&mut report)?.contains(&Name::Keepalived);
-    let floods = 3 * Kind::ALL.len() + if with_keepalived { rival::FLOODS } else { 0 };
+    let floods =
+        Lane::ALL.map(Lane::floods).iter().sum::<usize>() + if with_keepalived { rival::FLOODS } else { 0 };
     let minutes = (span + BETWEEN).as_secs_f64() * floods as f64 / 60.0;
     eprintln!("flood: {floods} floods of {:.0} s, about {minutes:.1} min", arguments.seconds);
     let mut progress = Progress::new("flood", floods + 1);
@@ -45,8 +46,10 @@ fn run(arguments: &Arguments) -> Result<()> {
     let costs = cost::measure()?;
     progress.step();
     let stalls = Stalls::start()?;
-    let mut rows = subject::measure(Xdp::Auto, span, &stalls, &mut progress)?;
-    rows.extend(subject::measure(Xdp::Off, span, &stalls, &mut progress)?);
+    let mut rows = Vec::new();
+    for lane in Lane::ALL {
+        rows.extend(subject::measure(lane, span, &stalls, &mut progress)?);
+    }
     if with_keepalived {
         rows.extend(rival::measure(span, &stalls, &mut progress)?);
     }

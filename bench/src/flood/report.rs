@@ -43,7 +43,9 @@ fn notes(report: &mut Report) {
     );
     report.notes.push(
         "\"no room\": frames of whomever for which the ring of the flooded veth, 256 frames, was full; true heartbeats among \
-         them are \"heartbeats lost\". In a lane of its own (a queue of a network card for the cluster's port) they are not."
+         them are \"heartbeats lost\", before any program has seen them. What bounds it is the kernel's thread for softirqs, an \
+         ordinary one, which shares its processor with the flood's sender here. A second link, which the flood does not reach, is \
+         what helps: \"two links\"."
             .to_owned(),
     );
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use agent_tests::lab::capture::Direction;
 use agent_tests::lab::clock;
 use agent_tests::lab::cluster::Cluster;
-use agent_tests::lab::config::{Policy, Spec, Xdp};
+use agent_tests::lab::config::{LinkSpec, Policy, Spec, Xdp};
 use agent_tests::lab::events::Events;
 use agent_tests::lab::network::Port;
 use anyhow::{Context as _, Result, ensure};
@@ -44,6 +44,61 @@ impl Target {
         match self {
             Self::Holder => "serving",
             Self::Backup => "waiting",
+        }
+    }
+}
+
+/// How the nodes of a cluster hear each other, and which of them are flooded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lane {
+    /// By XDP on one link; both nodes in turn.
+    Xdp,
+    /// By sockets on one link; the waiting node.
+    Sockets,
+    /// By XDP on two links, of which one is flooded, at the serving node.
+    TwoLinks,
+}
+
+impl Lane {
+    /// In order of the table.
+    pub const ALL: [Self; 3] = [Self::Xdp, Self::Sockets, Self::TwoLinks];
+
+    /// For tables.
+    pub const fn subject(self) -> &'static str {
+        match self {
+            Self::Xdp => "xbeat",
+            Self::Sockets => "xbeat, sockets",
+            Self::TwoLinks => "xbeat, two links",
+        }
+    }
+
+    /// Who is flooded.
+    pub const fn targets(self) -> &'static [Target] {
+        match self {
+            Self::Xdp => &[Target::Backup, Target::Holder],
+            Self::Sockets => &[Target::Backup],
+            Self::TwoLinks => &[Target::Holder],
+        }
+    }
+
+    /// How many floods that makes.
+    pub const fn floods(self) -> usize {
+        self.targets().len() * Kind::ALL.len()
+    }
+
+    fn spec(self) -> Spec {
+        let (xdp, bridges) = match self {
+            Self::Xdp => (Xdp::Auto, 1),
+            Self::Sockets => (Xdp::Off, 1),
+            Self::TwoLinks => (Xdp::Auto, 2),
+        };
+        Spec {
+            keepalive: KEEPALIVE,
+            deadtime: DEADTIME,
+            xdp,
+            links: (0..bridges).map(|bridge| LinkSpec { bridge, ..LinkSpec::default() }).collect(),
+            policy: Policy::TwoNodeAlways,
+            ..Spec::default()
         }
     }
 }
@@ -95,31 +150,23 @@ struct Bench<'a> {
     span: Duration,
 }
 
-/// Floods a cluster: both nodes of it with XDP, the waiting one without.
+/// Floods a cluster.
 ///
 /// # Errors
 /// It does not come up, or a flood did not arrive.
-pub fn measure(xdp: Xdp, span: Duration, stalls: &Stalls, progress: &mut Progress) -> Result<Vec<Row>> {
+pub fn measure(lane: Lane, span: Duration, stalls: &Stalls, progress: &mut Progress) -> Result<Vec<Row>> {
     let loaded = Loaded::before();
-    let mut cluster = Cluster::new(Spec {
-        keepalive: KEEPALIVE,
-        deadtime: DEADTIME,
-        xdp,
-        policy: Policy::TwoNodeAlways,
-        ..Spec::default()
-    })?;
+    let mut cluster = Cluster::new(lane.spec())?;
     let holder = cluster.start()?;
     let events = [cluster.events(0)?, cluster.events(1)?];
     let from_ns = clock::now_ns();
     clock::pause(WARM)?;
     let heard = [captured(&cluster, 1, from_ns)?, captured(&cluster, 0, from_ns)?];
     cluster.stop_captures();
-    let subject = if xdp == Xdp::Off { "xbeat, sockets" } else { "xbeat" };
+    let subject = lane.subject();
     let mut bench = Bench { subject, cluster, events, holder, stalls, loaded, span };
-    let targets: &[Target] =
-        if xdp == Xdp::Off { &[Target::Backup] } else { &[Target::Backup, Target::Holder] };
     let mut rows = Vec::new();
-    for target in targets {
+    for target in lane.targets() {
         for kind in Kind::ALL {
             progress.at(format!("{subject}, {}: {}", target.label(), kind.label()));
             // A flood may have moved the service: that is counted, and the next one goes on from there.

@@ -63,6 +63,8 @@ pub struct Plot {
     y: String,
     scales: (Scale, Scale),
     x_from: Option<f64>,
+    /// What stands at 1, 2, ... of the first axis, instead of numbers.
+    names: Vec<String>,
     /// In order of the legend.
     pub curves: Vec<Curve>,
 }
@@ -76,7 +78,8 @@ impl Plot {
         y: impl Into<String>,
     ) -> Self {
         let scales = (Scale::Linear, Scale::Linear);
-        Self { id, title: title.into(), x: x.into(), y: y.into(), scales, x_from: None, curves: Vec::new() }
+        let (x_from, names, curves) = (None, Vec::new(), Vec::new());
+        Self { id, title: title.into(), x: x.into(), y: y.into(), scales, x_from, names, curves }
     }
 
     /// Divides the axes.
@@ -93,6 +96,14 @@ impl Plot {
         self
     }
 
+    /// Makes the first axis, which must be linear, one of names: points at 1, 2, ... belong to them, a little apart for each
+    /// curve and not joined.
+    #[must_use]
+    pub fn named(mut self, names: Vec<String>) -> Self {
+        self.names = names;
+        self
+    }
+
     /// Name of its file, in a report of this name.
     pub fn file(&self, report: &str) -> String {
         format!("{report}-{}.svg", self.id)
@@ -105,7 +116,12 @@ impl Plot {
     pub fn svg(&self) -> Result<String> {
         let mut text = String::new();
         let (x, y) = (self.range(|(x, _)| *x, self.scales.0), self.range(|(_, y)| *y, self.scales.1));
-        let x = (self.x_from.filter(|from| *from < x.1).unwrap_or(x.0), x.1);
+        let x = if self.names.is_empty() {
+            (self.x_from.filter(|from| *from < x.1).unwrap_or(x.0), x.1)
+        } else {
+            // Room for the legend behind the last one.
+            (0.5, self.names.len() as f64 * 1.25 + 0.5)
+        };
         let drawn = match self.scales {
             (Scale::Linear, Scale::Linear) => self.draw(&mut text, x.0..x.1, y.0..y.1, y.0),
             (Scale::Linear, Scale::Log) => self.draw(&mut text, x.0..x.1, (y.0..y.1).log_scale(), y.0),
@@ -139,20 +155,23 @@ impl Plot {
             .configure_mesh()
             .x_desc(&self.x)
             .y_desc(&self.y)
-            .x_label_formatter(&|value| label(*value))
+            .x_labels(if self.names.is_empty() { 10 } else { 2 * self.names.len() })
+            .x_label_formatter(&|value| self.x_label(*value))
             .y_label_formatter(&|value| label(*value))
-            .light_line_style(BLACK.mix(0.06))
+            .light_line_style(TRANSPARENT)
             .draw()
             .map_err(|error| said(&error))?;
         let mut colours = COLOURS.iter().cycle();
         let mut colour = &COLOURS[0];
-        for curve in &self.curves {
+        for (place, curve) in self.curves.iter().enumerate() {
             if !curve.is_model {
                 colour = colours.next().unwrap_or(colour);
             }
             let width = if curve.is_model { 1 } else { 2 };
-            let points = || curve.points.iter().map(|(x, y)| (*x, y.max(floor)));
-            let line = LineSeries::new(points(), colour.stroke_width(width));
+            let aside = self.aside(place);
+            let points = || curve.points.iter().map(|(x, y)| (*x + aside, y.max(floor)));
+            let joined = points().filter(|_| self.names.is_empty());
+            let line = LineSeries::new(joined, colour.stroke_width(width));
             let drawn = chart.draw_series(line).map_err(|error| said(&error))?;
             if !curve.name.is_empty() {
                 drawn.label(&curve.name).legend(move |(x, y)| {
@@ -161,18 +180,39 @@ impl Plot {
             }
             if !curve.is_model {
                 chart
-                    .draw_series(points().map(|point| Circle::new(point, 3, colour.filled())))
+                    .draw_series(points().map(|point| Circle::new(point, 4, colour.filled())))
                     .map_err(|error| said(&error))?;
             }
         }
         chart
             .configure_series_labels()
-            .position(SeriesLabelPosition::UpperLeft)
+            .position(if self.names.is_empty() {
+                SeriesLabelPosition::UpperLeft
+            } else {
+                SeriesLabelPosition::UpperRight
+            })
             .background_style(WHITE.mix(0.85))
             .border_style(BLACK.mix(0.3))
             .draw()
             .map_err(|error| said(&error))?;
         root.present().map_err(|error| said(&error))
+    }
+
+    /// What stands at `value` of the first axis.
+    fn x_label(&self, value: f64) -> String {
+        if self.names.is_empty() {
+            return label(value);
+        }
+        let is_name = (value - value.round()).abs() < 1e-6 && value >= 1.0;
+        is_name.then(|| self.names.get(value.round() as usize - 1).cloned()).flatten().unwrap_or_default()
+    }
+
+    /// How far beside the name the points of a curve stand.
+    fn aside(&self, place: usize) -> f64 {
+        if self.names.is_empty() {
+            return 0.0;
+        }
+        (place as f64 + 0.5) / self.curves.len() as f64 * 0.6 - 0.3
     }
 
     /// From a little below the smallest to a little above the largest.

@@ -229,12 +229,8 @@ fn plot(
     of: fn(&Seen) -> f64,
 ) -> Plot {
     let rungs: Vec<&Finding> = findings.iter().filter(|finding| finding.plan.place == Place::Both).collect();
-    let names: Vec<String> = rungs
-        .iter()
-        .enumerate()
-        .map(|(n, finding)| format!("{}: {}", n + 1, finding.plan.rung.label()))
-        .collect();
-    let mut plot = Plot::new(id, title, names.join("   "), unit).scale(Scale::Linear, Scale::Log);
+    let names = rungs.iter().map(|finding| finding.plan.rung.label().to_owned()).collect();
+    let mut plot = Plot::new(id, title, "", unit).scale(Scale::Linear, Scale::Log).named(names);
     for (place, entrant) in entrants.iter().enumerate() {
         let points = rungs.iter().enumerate().filter_map(|(n, finding)| {
             let outcome = finding.outcomes.get(place)?.as_ref()?;
