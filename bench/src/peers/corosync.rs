@@ -63,10 +63,8 @@ fn read(line: &str) -> Option<Said> {
         Some(Said::Dead)
     } else if line.contains("Members left") || line.contains("Failed to receive the leave message") {
         Some(Said::Serves)
-    } else if line.contains("Members joined")
-        || line.contains("Sync joined[1]: 1")
-        || line.contains("joined: ")
-    {
+    } else if line.contains("[QUORUM] Members[2]") {
+        // A ring of one's own is formed first, and nobody joins when the verdict was false.
         Some(Said::Alive)
     } else {
         None
@@ -105,4 +103,19 @@ fn configuration(place: &Place<'_>) -> String {
 /// As often as it can be: a retransmission takes no less than 30 ms (corosync.conf(5) has 4 by default).
 fn retransmits(token_ms: u128) -> u128 {
     (token_ms / 36).clamp(1, 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Said, read};
+
+    #[test]
+    fn the_other_is_there_once_it_is_a_member() {
+        assert_eq!(read("notice  [TOTEM ] A new membership (1.5) was formed. Members joined: 1"), None);
+        assert_eq!(read("notice  [QUORUM] Members[1]: 1"), None);
+        assert_eq!(read("notice  [QUORUM] Members[2]: 1 2"), Some(Said::Alive));
+        assert_eq!(read("notice  [TOTEM ] A processor failed, forming new configuration"), Some(Said::Dead));
+        let left = "notice  [TOTEM ] A new membership (1.13) was formed. Members left: 2";
+        assert_eq!(read(left), Some(Said::Serves));
+    }
 }
