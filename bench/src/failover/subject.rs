@@ -61,6 +61,14 @@ impl Subject {
     pub(super) const WITNESSED: Self =
         Self::Xbeat { votes: Votes::Witness, keepalive_ms: MAIN_MS.0, deadtime_ms: MAIN_MS.1 };
 
+    /// Whether a node of it that hears nobody takes over, or goes on, without anybody's vote.
+    pub(super) const fn decides_alone(self) -> bool {
+        match self {
+            Self::Xbeat { votes: Votes::Alone, .. } | Self::Peer { .. } => true,
+            Self::Xbeat { votes: Votes::Witness, .. } => false,
+        }
+    }
+
     /// All that take part, with these peers; `slow`: those also at xbeat's slowest setting, where they can be.
     pub fn all(peers: &[Name], slow: bool) -> Vec<Self> {
         let alone = SETTINGS_MS.map(|(keepalive_ms, deadtime_ms)| Self::Xbeat {
