@@ -134,6 +134,10 @@ impl Place {
     }
 }
 
+/// A phase of which the hypervisor took much is run so often at most, and so many are in all.
+const ATTEMPTS_MAX: usize = 3;
+const AGAIN_MAX: usize = 6;
+
 /// The phases of some rungs.
 pub fn plans(rungs: &[Rung], span: Duration) -> Vec<Plan> {
     let of = |rung: &Rung| {
@@ -164,13 +168,28 @@ pub fn run(plans: &[Plan], peers: &[Name]) -> Result<(Vec<Entrant>, Vec<Finding>
     }
     subjects.extend(peers.iter().map(|name| Subject::rival(*name)));
     let mut findings = Vec::new();
+    let files = std::env::temp_dir().join(format!("xbeat-starvation-{}", std::process::id()));
+    let mut again = AGAIN_MAX;
     for plan in plans {
-        progress.at(format!("{}, {}", plan.rung.label(), plan.place.label()));
-        let files = std::env::temp_dir().join(format!("xbeat-starvation-{}", std::process::id()));
-        let found = phase::run(*plan, &mut subjects, &cpus, &witness, &files);
-        // Nothing is left there by an orderly end; a killed load may have left files.
-        let _ = std::fs::remove_dir_all(&files);
-        findings.push(found.with_context(|| format!("{}, {}", plan.rung.label(), plan.place.label()))?);
+        let what = format!("{}, {}", plan.rung.label(), plan.place.label());
+        let mut best: Option<Finding> = None;
+        for attempts in 1.. {
+            progress.at(what.clone());
+            let found = phase::run(*plan, &mut subjects, &cpus, &witness, &files);
+            // Nothing is left there by an orderly end; a killed load may have left files.
+            let _ = std::fs::remove_dir_all(&files);
+            let found = found.with_context(|| what.clone())?;
+            let is_better = best.as_ref().is_none_or(|best| found.stolen_ms < best.stolen_ms);
+            let mut least = if is_better { found } else { best.context("no phase was run")? };
+            least.attempts = attempts;
+            let is_good = !least.is_stolen(cpus.len());
+            best = Some(least);
+            if is_good || again == 0 || attempts == ATTEMPTS_MAX {
+                break;
+            }
+            again -= 1;
+        }
+        findings.extend(best);
         progress.step();
     }
     drop(scratch);

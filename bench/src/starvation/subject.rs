@@ -18,7 +18,7 @@ use super::lateness::Lateness;
 use super::probe::Asker;
 use super::rival::Rival;
 use super::scheduling::{self, Grant};
-use super::{DEADTIME, KEEPALIVE};
+use super::{DEADTIME, KEEPALIVE, phase};
 use crate::peers::Name;
 
 /// The realtime thread of an agent, by name.
@@ -238,9 +238,12 @@ impl Subject {
         capture.frames(from_ns, is_sign).iter().map(|frame| frame.at_ns).collect()
     }
 
-    /// Forgets the frames so far.
+    /// Forgets the frames so far, and sees to it that no load starves who captures the next ones.
     pub fn clear(&self) {
-        (0..2).filter_map(|node| self.capture(node)).for_each(Capture::clear);
+        for capture in (0..2).filter_map(|node| self.capture(node)) {
+            capture.run_at(phase::PRIORITY);
+            capture.clear();
+        }
     }
 
     /// How late each node's realtime thread has been so far; `None` for a peer, which does not say.

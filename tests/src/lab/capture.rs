@@ -3,7 +3,7 @@
 
 use std::io::IoSliceMut;
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
@@ -72,6 +72,8 @@ pub struct Capture {
 #[derive(Debug, Default)]
 struct Shared {
     stop: AtomicBool,
+    /// What the thread is to run at, 0 for what it runs at.
+    priority: AtomicI32,
     frames: Mutex<Vec<Captured>>,
     from_host: Counter,
     to_host: Counter,
@@ -96,6 +98,12 @@ impl Capture {
             thread::Builder::new().name("capture".into()).spawn(move || collect(&socket, &shared))?
         };
         Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// Lets it run at another SCHED_FIFO priority from now on, for loads that would starve it: what it does not read in
+    /// time is lost.
+    pub fn run_at(&self, priority: i32) {
+        self.shared.priority.store(priority, Ordering::Relaxed);
     }
 
     /// Frames since `from_ns` that `wanted` accepts, in order of capture.
@@ -207,6 +215,12 @@ fn collect(socket: &OwnedFd, shared: &Shared) {
     let mut buffer = vec![0; FRAME_MAX];
     let mut space = cmsg_space!(TimeSpec);
     while !shared.stop.load(Ordering::Relaxed) {
+        match shared.priority.swap(0, Ordering::Relaxed) {
+            0 => {}
+            priority => {
+                realtime::fifo(priority);
+            }
+        }
         let Some((len, wall_ns, direction)) = receive(socket, &mut buffer, &mut space) else { continue };
         let bytes = buffer.get(..len).unwrap_or_default();
         let kind = kind(bytes);

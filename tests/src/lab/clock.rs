@@ -11,6 +11,10 @@ use nix::time::{ClockId, ClockNanosleepFlags, clock_gettime, clock_nanosleep};
 
 /// Set by SIGINT and SIGTERM once [`catch_interrupts`] was called.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+/// Readings of two clocks that are no further apart are of one moment.
+const APART_NS: u64 = 5_000;
+/// How often they are tried again.
+const READINGS_MAX: u32 = 20;
 /// Between two looks at a condition.
 const POLL: Duration = Duration::from_millis(5);
 
@@ -19,12 +23,23 @@ pub fn now_ns() -> u64 {
     read_ns(ClockId::CLOCK_MONOTONIC)
 }
 
-/// What CLOCK_REALTIME is ahead of CLOCK_MONOTONIC, in nanoseconds.
+/// What CLOCK_REALTIME is ahead of CLOCK_MONOTONIC, in nanoseconds. The three readings may be torn apart, by seconds where
+/// the thread is starved: the closest of a few is taken.
 pub fn realtime_offset_ns() -> u64 {
-    let before = now_ns();
-    let wall = read_ns(ClockId::CLOCK_REALTIME);
-    let after = now_ns();
-    wall.saturating_sub(before + after.saturating_sub(before) / 2)
+    let read = || {
+        let before = now_ns();
+        let wall = read_ns(ClockId::CLOCK_REALTIME);
+        let apart = now_ns().saturating_sub(before);
+        (apart, wall.saturating_sub(before + apart / 2))
+    };
+    let mut closest = read();
+    for _ in 0..READINGS_MAX {
+        if closest.0 <= APART_NS {
+            break;
+        }
+        closest = closest.min(read());
+    }
+    closest.1
 }
 
 fn read_ns(clock: ClockId) -> u64 {
