@@ -366,6 +366,8 @@ fn a_killed_agent_hands_nothing_over() -> Result<()> {
 fn state_that_is_stale_or_damaged_is_not_taken() -> Result<()> {
     scenario(three(), |cluster| {
         let holder = cluster.start()?;
+        // Handed over is what has settled: right after the start this was seen to leave instead.
+        clock::pause(Duration::from_secs(1))?;
         cluster.agent(holder)?.ask(&["maintenance", "on"])?;
         let path = cluster.agent(holder)?.directory().join("state/carried");
         cluster.agent_mut(holder)?.stop(STOP)?;
