@@ -51,7 +51,8 @@ impl Message {
         &self.0
     }
 
-    fn build(payload: RouteNetlinkMessage, flags: u16) -> Self {
+    /// A request with these flags; the sequence number comes when it is sent.
+    pub(crate) fn build(payload: RouteNetlinkMessage, flags: u16) -> Self {
         let mut header = NetlinkHeader::default();
         header.flags = NLM_F_REQUEST | flags;
         let mut message = NetlinkMessage::new(header, NetlinkPayload::InnerMessage(payload));

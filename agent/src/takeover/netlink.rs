@@ -97,7 +97,23 @@ impl Requests {
     /// # Errors
     /// See [`RequestError`].
     pub fn dump(&mut self, mut each: impl FnMut(Present)) -> Result<(), RequestError> {
-        let sequence = self.send(&mut Message::dump())?;
+        self.list(&mut Message::dump(), |found| {
+            if let RouteNetlinkMessage::NewAddress(found) = found {
+                present(found).into_iter().for_each(&mut each);
+            }
+        })
+    }
+
+    /// Sends a request for a list, and hands over each message of it.
+    ///
+    /// # Errors
+    /// See [`RequestError`].
+    pub fn list(
+        &mut self,
+        request: &mut Message,
+        mut each: impl FnMut(&RouteNetlinkMessage),
+    ) -> Result<(), RequestError> {
+        let sequence = self.send(request)?;
         for _ in 0..DUMP_DATAGRAMS_MAX {
             let length = self.receive()?;
             let mut rest = self.buffer.get(..length).unwrap_or(&[]);
@@ -107,9 +123,8 @@ impl Requests {
                 if message.header.sequence_number != sequence {
                     continue;
                 }
-                if let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewAddress(found)) = message.payload
-                {
-                    present(&found).into_iter().for_each(&mut each);
+                if let NetlinkPayload::InnerMessage(found) = message.payload {
+                    each(&found);
                 } else if let NetlinkPayload::Error(error) = message.payload {
                     let errno = error.code.map_or(Errno::UnknownErrno, |code| Errno::from_raw(-code.get()));
                     return Err(RequestError::Refused(errno));
