@@ -1,6 +1,8 @@
-//! Counters and histograms that the realtime threads write and the control thread reads: relaxed atomics, no locks.
+//! Counters and histograms that the realtime threads write and the control thread reads: relaxed atomics, no locks (what a
+//! thread says once, before its loop, is set once).
 //! Refusals are counted in the kernel's map or in the socket receiver; `Stats` holds only what userspace counts.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -8,7 +10,7 @@ use agent_common::ids::MAX_LINKS;
 use agent_common::maps::COUNTERS;
 
 use crate::ping::counters::PingCounters;
-
+use crate::rt::admission::Told;
 use crate::serial::LINES_MAX;
 
 /// Upper bounds of the histograms' buckets, microseconds; the last bucket is everything above.
@@ -47,8 +49,12 @@ pub struct Stats {
     pub takeover_address: Histogram,
     /// From the address to its first announcement.
     pub takeover_announce: Histogram,
-    /// 0: ordinary, 1: SCHED_FIFO, 2: SCHED_DEADLINE.
+    /// The rt thread's class. 0: ordinary, 1: SCHED_FIFO, 2: SCHED_DEADLINE.
     pub scheduling: AtomicU32,
+    /// How the rt thread began.
+    pub rt_told: OnceLock<Told>,
+    /// How the takeover thread began.
+    pub takeover_told: OnceLock<Told>,
     /// When the present life sent its first heartbeat, nanoseconds of CLOCK_MONOTONIC.
     pub began_ns: AtomicU64,
     /// 1 when memory is locked.

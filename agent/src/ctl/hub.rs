@@ -28,6 +28,7 @@ use super::waiting::Waiting;
 use crate::bridge::{Begun, Command, ControlSide, Note};
 use crate::hosts::HostLink;
 use crate::keys;
+use crate::rt::admission::{ASK_EVERY, ASK_FIRST, Admission};
 use crate::rt::clock;
 use crate::settings::Settings;
 
@@ -81,6 +82,7 @@ pub(super) struct Hub {
     judged: mpsc::Receiver<Result<(), String>>,
     /// What [`crate::stats::Stats::dropped`] was when it was last told.
     dropped: u64,
+    admission: Admission,
 }
 
 impl Hub {
@@ -93,6 +95,7 @@ impl Hub {
         let hosts = HostLink::new(&settings);
         let (followers, waiting) = (Followers::default(), Waiting::default());
         let (judged_in, judged) = mpsc::channel(1);
+        let admission = Admission::new(Arc::clone(&side.stats), settings.timing.keepalive);
         Ok(Self {
             side,
             settings,
@@ -108,6 +111,7 @@ impl Hub {
             judged_in,
             judged,
             dropped: 0,
+            admission,
         })
     }
 
@@ -124,6 +128,8 @@ impl Hub {
         let mut teller = Teller::new(&settings);
         self.tell(What::own(begun(&self.side.process.begun)), Weight::Info);
         let mut reminder = tokio::time::interval(PATIENCE);
+        let mut asking = tokio::time::interval(ASK_EVERY);
+        asking.reset_after(ASK_FIRST);
         loop {
             tokio::select! {
                 biased;
@@ -147,6 +153,7 @@ impl Hub {
                 Some(verdict) = self.judged.recv() => self.judged(verdict),
                 Some(ask) = asked.recv() => self.answer(ask),
                 _ = reminder.tick() => self.remind(),
+                _ = asking.tick() => self.admission.ask(),
             }
         }
         self.drain(&mut teller);

@@ -3,6 +3,7 @@
 //!
 //! In the loop there is no file, no log, no lock and no allocation. What others must know leaves by bounded queues.
 
+pub mod admission;
 pub mod clock;
 pub mod execute;
 mod links;

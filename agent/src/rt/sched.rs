@@ -1,5 +1,5 @@
 //! How the kernel runs the realtime threads: SCHED_DEADLINE where it is admitted, else SCHED_FIFO, else as any other;
-//! memory that is not paged out. Everything is best effort: each answer says what was reached.
+//! memory that is not paged out. Everything is best effort: each answer says what was reached; `admission` asks again.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -23,9 +23,11 @@ const PERIOD_MIN: Duration = Duration::from_millis(1);
 const PERIOD_MAX: Duration = Duration::from_millis(10);
 /// Part of a period that the rt thread may run: far above what it needs, and little enough to be admitted beside others.
 const RUNTIME_PART: u32 = 5;
-/// What the takeover thread asks for: a job takes some tens of microseconds, and there are few.
-const TAKEOVER_PERIOD: Duration = Duration::from_millis(10);
-const TAKEOVER_RUNTIME: Duration = Duration::from_micros(500);
+/// Runtime and period that the takeover thread asks for: a job takes some tens of microseconds, and there are few.
+const TAKEOVER_GRANT: (Duration, Duration) = (Duration::from_micros(500), Duration::from_millis(10));
+
+/// Whoever asks, by what sched_setattr(2) calls it.
+const CALLER: Pid = Pid::from_raw(0);
 
 /// What a thread got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +76,7 @@ pub fn rt_thread(runtime: &RuntimeSettings, keepalive: Duration) -> Outcome {
     outcome.affinity = pin(&runtime.cpus).err();
     let (deadline, fifo) = classes(runtime.scheduling, runtime.cpus.is_empty());
     if deadline {
-        match set_deadline(rt_grant(keepalive)) {
+        match set_deadline(CALLER, rt_grant(keepalive)) {
             Ok(()) => {
                 outcome.granted = Granted::Deadline;
                 return outcome;
@@ -99,7 +101,7 @@ pub fn takeover_thread(runtime: &RuntimeSettings, rt: Granted) -> Outcome {
         Granted::Fifo | Granted::Plain => return below(runtime, 1),
     }
     prefault_stack();
-    let refused = match set_deadline((TAKEOVER_RUNTIME, TAKEOVER_PERIOD)) {
+    let refused = match set_deadline(CALLER, TAKEOVER_GRANT) {
         Ok(()) => {
             return Outcome { granted: Granted::Deadline, deadline: None, fifo: None, affinity: None };
         }
@@ -107,6 +109,24 @@ pub fn takeover_thread(runtime: &RuntimeSettings, rt: Granted) -> Outcome {
     };
     // Better than nothing, also where the configuration wants nothing but SCHED_DEADLINE.
     Outcome { deadline: Some(refused), ..below(runtime, 1) }
+}
+
+/// SCHED_DEADLINE for the running rt thread `tid`, as it asks for it at its start. May wait for a lock of the kernel.
+///
+/// # Errors
+/// EBUSY: not so much is left to grant. ESRCH: this process has no such thread. Else it is not permitted, or not for it.
+pub fn admit_rt(tid: Pid, keepalive: Duration) -> Result<(), Errno> {
+    own_thread(tid)?;
+    set_deadline(tid, rt_grant(keepalive))
+}
+
+/// The same for the takeover thread.
+///
+/// # Errors
+/// As of [`admit_rt`].
+pub fn admit_takeover(tid: Pid) -> Result<(), Errno> {
+    own_thread(tid)?;
+    set_deadline(tid, TAKEOVER_GRANT)
 }
 
 /// Makes the calling thread the ping thread: below the takeover thread.
@@ -146,7 +166,7 @@ fn pin(cpus: &[usize]) -> Result<(), Errno> {
     }
     let mut set = CpuSet::new();
     cpus.iter().try_for_each(|cpu| set.set(*cpu))?;
-    sched_setaffinity(Pid::from_raw(0), &set)
+    sched_setaffinity(CALLER, &set)
 }
 
 /// Runtime and period of the rt thread.
@@ -155,7 +175,14 @@ fn rt_grant(keepalive: Duration) -> (Duration, Duration) {
     (period / RUNTIME_PART, period)
 }
 
-fn set_deadline((runtime, period): (Duration, Duration)) -> Result<(), Errno> {
+/// Fails with ESRCH unless `tid` is a thread of this process: the id of one that has ended may be anybody's by now.
+fn own_thread(tid: Pid) -> Result<(), Errno> {
+    // SAFETY: a system call without pointers; signal zero is not sent, only looked whether it could be.
+    let result = unsafe { libc::syscall(libc::SYS_tgkill, Pid::this().as_raw(), tid.as_raw(), 0) };
+    Errno::result(result).map(drop)
+}
+
+fn set_deadline(tid: Pid, (runtime, period): (Duration, Duration)) -> Result<(), Errno> {
     let ns = |span: Duration| u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
     let attributes = libc::sched_attr {
         size: size_of::<libc::sched_attr>() as u32,
@@ -169,7 +196,7 @@ fn set_deadline((runtime, period): (Duration, Duration)) -> Result<(), Errno> {
         sched_period: ns(period),
     };
     // SAFETY: the attributes are a whole struct of the size that they name; the kernel only reads them.
-    let result = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
+    let result = unsafe { libc::syscall(libc::SYS_sched_setattr, tid.as_raw(), &raw const attributes, 0) };
     Errno::result(result).map(drop)
 }
 
@@ -240,8 +267,11 @@ mod tests {
     use std::time::Duration;
 
     use nix::errno::Errno;
+    use nix::unistd::{getppid, gettid};
 
-    use super::{Granted, TAKEOVER_PERIOD, TAKEOVER_RUNTIME, classes, rt_grant, takeover_thread};
+    use super::{
+        Granted, TAKEOVER_GRANT, admit_rt, admit_takeover, classes, own_thread, rt_grant, takeover_thread,
+    };
     use crate::settings::{RuntimeSettings, Scheduling};
 
     #[test]
@@ -261,7 +291,7 @@ mod tests {
                 "the thread may run in every keepalive"
             );
             let part = runtime.as_secs_f64() / period.as_secs_f64();
-            let takeover = TAKEOVER_RUNTIME.as_secs_f64() / TAKEOVER_PERIOD.as_secs_f64();
+            let takeover = TAKEOVER_GRANT.0.as_secs_f64() / TAKEOVER_GRANT.1.as_secs_f64();
             assert!(part + takeover <= 0.25 + 1e-9, "{part} and {takeover} at {keepalive:?}");
         }
     }
@@ -277,6 +307,14 @@ mod tests {
         let auto = granted(Granted::Deadline);
         let refused = [Some(Errno::EPERM), Some(Errno::EBUSY)].contains(&auto.deadline);
         assert!(auto.granted == Granted::Deadline || refused, "{auto:?}");
+    }
+
+    #[test]
+    fn a_thread_of_another_process_is_left_alone() {
+        let stranger = getppid();
+        assert_eq!(admit_takeover(stranger), Err(Errno::ESRCH));
+        assert_eq!(admit_rt(stranger, Duration::from_millis(10)), Err(Errno::ESRCH));
+        assert_eq!(own_thread(gettid()), Ok(()), "its own threads are known");
     }
 
     fn settings() -> RuntimeSettings {

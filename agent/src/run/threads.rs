@@ -6,6 +6,7 @@ use std::sync::{Arc, mpsc};
 use std::thread::{Builder, JoinHandle};
 
 use agent_core::Carried;
+use nix::errno::Errno;
 use nix::sys::eventfd::EventFd;
 use tracing::{error, info, warn};
 
@@ -18,6 +19,7 @@ use crate::gate::keeper::Keeper;
 use crate::generation;
 use crate::io::rival::Sighting;
 use crate::links::follower::Follower;
+use crate::rt::admission::{ASK_EVERY, Told};
 use crate::rt::sched::{self, Granted, Outcome};
 use crate::rt::{Ended, Parts, Rt, clock};
 use crate::settings::Settings;
@@ -61,10 +63,13 @@ pub(super) fn run(
     // What the rt thread asks of the kernel, it asks first.
     let (granted, rt_granted) = mpsc::sync_channel(1);
     let takeover = {
-        let settings = Arc::clone(settings);
+        let (settings, stats) = (Arc::clone(settings), Arc::clone(&stats));
         spawn("takeover", RT_STACK, move || {
             let rt = rt_granted.recv().unwrap_or(Granted::Plain);
-            tell_takeover(sched::takeover_thread(&settings.runtime, rt));
+            let outcome = sched::takeover_thread(&settings.runtime, rt);
+            // Each life has its own `stats`, and this thread is the only one of its kind in it.
+            let _ = stats.takeover_told.set(Told::own(outcome));
+            tell_takeover(outcome);
             takeover.run();
         })?
     };
@@ -78,6 +83,8 @@ pub(super) fn run(
             let _gone = gone;
             let outcome = sched::rt_thread(&settings.runtime, settings.timing.keepalive);
             stats.scheduling.store(outcome.granted.code(), Ordering::Relaxed);
+            // After the class, which the control thread changes when it has asked again. Nobody else sets it.
+            let _ = stats.rt_told.set(Told::own(outcome));
             // It does not wait: there is room for it. That nobody listens any more is no matter here.
             let _ = granted.send(outcome.granted);
             tell_rt(outcome, &settings);
@@ -200,7 +207,7 @@ fn tell_rt(outcome: Outcome, settings: &Settings) {
     match outcome.granted {
         Granted::Deadline => info!("the rt thread runs under SCHED_DEADLINE"),
         Granted::Fifo => {
-            let why = outcome.deadline.map(|errno| format!(" (SCHED_DEADLINE was not admitted: {errno})"));
+            let why = outcome.deadline.map(|errno| format!(" ({})", not_admitted(errno)));
             info!(
                 "the rt thread runs under SCHED_FIFO {}{}",
                 settings.runtime.priority,
@@ -208,10 +215,14 @@ fn tell_rt(outcome: Outcome, settings: &Settings) {
             );
         }
         Granted::Plain if settings.runtime.realtime => {
-            let errno = outcome.fifo.or(outcome.deadline).map(|errno| errno.to_string()).unwrap_or_default();
-            warn!(
-                "no realtime scheduling: {errno} (run it as root, or LimitRTPRIO=99 in the unit); under load this node will be late"
-            );
+            let why = match (outcome.fifo, outcome.deadline) {
+                (None, Some(errno @ Errno::EBUSY)) => not_admitted(errno),
+                (fifo, deadline) => {
+                    let errno = fifo.or(deadline).map(|errno| errno.to_string()).unwrap_or_default();
+                    format!("{errno} (run it as root, or LimitRTPRIO=99 in the unit)")
+                }
+            };
+            warn!("no realtime scheduling: {why}; under load this node will be late");
         }
         Granted::Plain => info!("no realtime scheduling, as configured"),
     }
@@ -221,6 +232,17 @@ fn tell_takeover(outcome: Outcome) {
     if let Some(errno) = outcome.fifo {
         warn!("the takeover thread has no realtime scheduling: {errno}");
     } else if let Some(errno) = outcome.deadline {
-        info!("the takeover thread runs under SCHED_FIFO (SCHED_DEADLINE was not admitted: {errno})");
+        info!("the takeover thread runs under SCHED_FIFO ({})", not_admitted(errno));
+    }
+}
+
+fn not_admitted(errno: Errno) -> String {
+    if errno == Errno::EBUSY {
+        format!(
+            "SCHED_DEADLINE was not admitted: {errno}; it is asked for again every {} s",
+            ASK_EVERY.as_secs()
+        )
+    } else {
+        format!("SCHED_DEADLINE was not admitted: {errno}")
     }
 }
