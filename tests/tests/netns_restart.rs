@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use agent_tests::lab::bpf::{Attachment, attachment};
+use agent_tests::lab::bpf::{Attachment, attachment, maps_held_by};
 use agent_tests::lab::clock;
 use agent_tests::lab::cluster::{Cluster, STOP, scenario};
 use agent_tests::lab::config::{Policy, Spec, Xdp};
@@ -161,6 +161,23 @@ fn restarts_of_either_of_two_nodes_lose_nothing() -> Result<()> {
         restart_often(cluster, holder, holder, 3)?;
         let other = cluster.other(holder);
         restart_often(cluster, holder, other, 3)
+    })
+}
+
+/// A process that goes on takes the programs as they are loaded: it has their maps, and makes no others.
+#[test]
+fn a_restart_makes_no_maps() -> Result<()> {
+    scenario(three(), |cluster| {
+        let holder = cluster.start()?;
+        let pid = cluster.agent(holder)?.pid()?;
+        let before = maps_held_by(pid)?;
+        for round in 1..=2 {
+            cluster.agent(holder)?.ask(&["restart"])?;
+            ensure!(process(cluster, holder)?["restarts"] == round, "the witness: it went on");
+            let after = maps_held_by(pid)?;
+            ensure!(!after.is_empty() && after.is_subset(&before), "{before:?}, then {after:?}");
+        }
+        Ok(())
     })
 }
 

@@ -131,8 +131,9 @@ fn tcx(
 }
 
 fn replace(program: &mut SchedClassifier, link: FdLink) -> Result<(), AttachError> {
-    // The link lives on in the program, and by its pin.
-    program.attach_to_link(SchedClassifierLink::try_from(link)?)?;
+    let id = program.attach_to_link(SchedClassifierLink::try_from(link)?)?;
+    // It lives on by its pin alone: held here too, it would stay in the kernel when its interface and the pin go.
+    drop(program.take_link(id)?);
     Ok(())
 }
 

@@ -151,18 +151,20 @@ fn replace(
         Err(error) => Err(AttachError::from(error)),
     };
     let replaced = link.and_then(|link| {
-        // The link lives on in the program, and by its pin.
-        Ok(program.attach_to_link(XdpLink::try_from(link)?)?)
+        let id = program.attach_to_link(XdpLink::try_from(link)?)?;
+        // It lives on by its pin alone: held here too, it would stay in the kernel when its interface and the pin go.
+        drop(program.take_link(id)?);
+        Ok(())
     });
     let name = &device.name;
     let found = foreign::program_on(device.index).ok().flatten().and_then(|found| found.mode);
     match (replaced, found) {
-        (Ok(_), Some(mode)) if modes(wanted).iter().any(|wanted| shown(*wanted) == mode) => {
+        (Ok(()), Some(mode)) if modes(wanted).iter().any(|wanted| shown(*wanted) == mode) => {
             pins.keep(Way::Ingress, device);
             return Some(mode);
         }
         // Another mode is wanted now, or the interface is another by now.
-        (Ok(id), Some(_) | None) => drop(program.take_link(id)),
+        (Ok(()), Some(_) | None) => {}
         (Err(error), _) => remarks.push(format!("{name}: the pinned link is of no use: {error}")),
     }
     pins.unpin(Way::Ingress, device);

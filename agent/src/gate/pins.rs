@@ -260,6 +260,11 @@ pub(super) fn on_pinned_maps(directory: &Path, loader: &mut EbpfLoader<'_>) {
     }
 }
 
+/// Whether the map outlives a process; the others belong to the programs of one load.
+pub(super) fn is_pinned(map: &str) -> bool {
+    HEARTBEAT_MAPS.iter().chain(&GATE_MAPS).any(|pinned| *pinned == map)
+}
+
 fn maps(directory: &Path) -> PathBuf {
     directory.join(format!("{MAPS_PREFIX}{:016x}", layout()))
 }

@@ -44,17 +44,35 @@ pub(super) fn directory(pins: &Path) -> PathBuf {
 /// Takes those programs of the object that are pinned as loaded.
 pub fn adopt(ebpf: &mut Ebpf, pins: &Path) {
     let directory = directory(pins);
+    let mut missing = 0;
     for name in names() {
         let path = directory.join(name);
         if !path.exists() {
+            missing += 1;
             continue;
         }
         match (ebpf.program_mut(name), pinned(name, &path)) {
             (Some(place), Ok(program)) => *place = program,
             (None, _) => {}
             // It is loaded anew.
-            (Some(_), Err(error)) => debug!("{}: {error}", path.display()),
+            (Some(_), Err(error)) => {
+                debug!("{}: {error}", path.display());
+                missing += 1;
+            }
         }
+    }
+    if missing == 0 {
+        drop_spare_maps(ebpf);
+    }
+}
+
+/// The programs that are pinned have the maps of the load that they came from. Those that this load made beside the
+/// pinned ones are for programs that nobody will load.
+fn drop_spare_maps(ebpf: &mut Ebpf) {
+    let names = ebpf.maps().map(|(name, _)| name.to_owned());
+    let spare: Vec<String> = names.filter(|name| !pins::is_pinned(name)).collect();
+    for name in spare {
+        drop(ebpf.take_map(&name));
     }
 }
 

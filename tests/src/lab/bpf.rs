@@ -1,5 +1,6 @@
 //! bpf(2) as far as the laboratory needs it beside the agent, and a hold on the programs that are attached.
 
+use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
@@ -102,6 +103,39 @@ fn ids(next_id: libc::c_long) -> usize {
             is_there
         })
         .count()
+}
+
+/// How many links attach the program with this id, also those whose interface is gone.
+///
+/// # Errors
+/// One that is there cannot be asked.
+pub fn links_of(program: u32) -> Result<usize> {
+    let (mut id, mut count) = (0, 0);
+    for _ in 0..LINKS_MAX {
+        let mut next = ById { id, ..ById::default() };
+        if bpf(LINK_GET_NEXT_ID, &mut next).is_err() {
+            break;
+        }
+        id = next.next_id;
+        let Some(link) = open_link(id) else { continue };
+        count += usize::from(info::<LinkInfo>(&link)?.prog_id == program);
+    }
+    Ok(count)
+}
+
+/// The ids of the maps that a process has open.
+///
+/// # Errors
+/// There is no such process.
+pub fn maps_held_by(pid: u32) -> Result<BTreeSet<u32>> {
+    let mut maps = BTreeSet::new();
+    for entry in std::fs::read_dir(format!("/proc/{pid}/fdinfo"))? {
+        // One that was closed meanwhile.
+        let Ok(text) = std::fs::read_to_string(entry?.path()) else { continue };
+        let ids = text.lines().filter_map(|line| line.strip_prefix("map_id:")?.trim().parse().ok());
+        maps.extend(ids.collect::<Vec<u32>>());
+    }
+    Ok(maps)
 }
 
 /// The link with this id, unless it has gone.
