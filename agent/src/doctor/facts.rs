@@ -233,6 +233,8 @@ pub struct Scheduling {
     pub granted: Option<String>,
     /// Why not SCHED_DEADLINE.
     pub deadline_refused: Option<String>,
+    /// Whether that is because others hold what the kernel grants of it.
+    pub deadline_taken: bool,
     /// Why not SCHED_FIFO.
     pub fifo_refused: Option<String>,
     /// `kernel.sched_rt_runtime_us`.

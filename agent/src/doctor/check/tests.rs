@@ -280,6 +280,14 @@ fn threads_and_memory() {
     let granted = |word: &'static str| move |facts: &mut Facts| facts.scheduling.granted = text(word);
     with(granted("fifo"), "scheduling", Ok, "SCHED_FIFO is granted");
     with(granted("plain"), "scheduling", Warn, "no realtime scheduling");
+    let taken = |word: &'static str| {
+        move |facts: &mut Facts| {
+            facts.scheduling.granted = text(word);
+            facts.scheduling.deadline_taken = true;
+        }
+    };
+    with(taken("fifo"), "scheduling", Warn, "asks for it again every 10 s");
+    with(taken("plain"), "scheduling", Warn, "asks for it again every 10 s");
     with(|facts| facts.configuration.realtime = false, "scheduling", Ok, "realtime = false");
     with(|facts| facts.scheduling.rt_runtime_us = Some(0), "rt_runtime", Fail, "is 0");
     with(|facts| facts.scheduling.rt_runtime_us = Some(100_000), "rt_runtime", Warn, "100000 of 1000000");

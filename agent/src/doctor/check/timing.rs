@@ -2,6 +2,7 @@
 
 use crate::doctor::Finding;
 use crate::doctor::facts::Facts;
+use crate::rt::admission::ASK_EVERY;
 
 /// Sources that the kernel reads without a system call, and that do not stop.
 const FAST: [&str; 5] = ["tsc", "kvm-clock", "hyperv_clocksource_tsc_page", "arch_sys_counter", "timebase"];
@@ -74,6 +75,16 @@ pub(in crate::doctor) fn scheduling(facts: &Facts, out: &mut Vec<Finding>) {
             ));
         }
         Some("deadline") => out.push(Finding::ok("scheduling", "SCHED_DEADLINE is admitted")),
+        Some(_) if scheduling.deadline_taken => out.push(Finding::warn(
+            "scheduling",
+            format!(
+                "SCHED_DEADLINE is not admitted now{}: others hold what the kernel grants of it. The agent asks for it again \
+                 every {} s; without it, it stands still for 50 ms of each second while realtime load fills the CPUs",
+                refused(&scheduling.deadline_refused),
+                ASK_EVERY.as_secs()
+            ),
+            "look who holds it: ps -eLo cls,pid,comm | grep DLN",
+        )),
         Some("fifo") => {
             let why = refused(&scheduling.deadline_refused);
             out.push(Finding::ok("scheduling", format!("SCHED_FIFO is granted; SCHED_DEADLINE is not{why}")));

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 use nix::unistd::{AccessFlags, access};
 
@@ -60,6 +61,7 @@ pub(super) fn scheduling(settings: &Settings) -> Scheduling {
     Scheduling {
         granted: tried.map(|outcome| label(outcome.granted).to_owned()),
         deadline_refused: tried.and_then(|outcome| outcome.deadline).map(|errno| errno.to_string()),
+        deadline_taken: tried.is_some_and(|outcome| outcome.deadline == Some(Errno::EBUSY)),
         fifo_refused: tried.and_then(|outcome| outcome.fifo).map(|errno| errno.to_string()),
         rt_runtime_us: number("/proc/sys/kernel/sched_rt_runtime_us"),
         rt_period_us: number("/proc/sys/kernel/sched_rt_period_us"),
