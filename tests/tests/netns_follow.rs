@@ -1,10 +1,14 @@
 //! Interfaces that go and return with another index, while the agents run: the link is up again by itself, in every way
-//! to receive; a service address moves, and is served again only behind its gate.
+//! to receive; a service address moves, and is served again only behind its gate. And carriers: whoever gets his back is
+//! heard at once.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
+use agent_tests::lab::bpf::{attachment, links_of};
+use agent_tests::lab::capture::{Captured, Direction};
 use agent_tests::lab::clock;
-use agent_tests::lab::cluster::{Cluster, scenario};
+use agent_tests::lab::cluster::{Cluster, STOP, scenario};
 use agent_tests::lab::config::{Cast, LinkSpec, Policy, Spec, Xdp};
 use agent_tests::lab::network::Port;
 use anyhow::{Context as _, Result, ensure};
@@ -79,13 +83,99 @@ fn a_link_returns(xdp: Xdp, mode: &str, cast: Cast) -> Result<()> {
     })
 }
 
+/// Where a node pins.
+fn pinned_in(cluster: &Cluster, node: usize) -> PathBuf {
+    let scratch = cluster.scratch();
+    scratch.bpffs().unwrap_or(scratch.root()).join(cluster.name(node))
+}
+
 /// The pins of a node whose names end so; none where there is no directory for them.
 fn pins(cluster: &Cluster, node: usize, ending: &str) -> Vec<String> {
-    let scratch = cluster.scratch();
-    let directory = scratch.bpffs().unwrap_or(scratch.root()).join(cluster.name(node));
-    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let entries = std::fs::read_dir(pinned_in(cluster, node)).into_iter().flatten().flatten();
     let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
     names.filter(|name| name.ends_with(ending)).collect()
+}
+
+/// Waits until a node's programs for what arrives and for what leaves are on the interfaces that are there, and on no
+/// others: the kernel lets go of a link a moment after its last pin and descriptor.
+fn expect_no_leftovers(cluster: &Cluster, node: usize) -> Result<()> {
+    let directory = pinned_in(cluster, node);
+    clock::wait_for("the links of interfaces that are gone to go", LIMIT, || {
+        let (first, second) = (pins(cluster, node, "-eth0"), pins(cluster, node, "-eth1"));
+        // What leaves is judged where the service address is.
+        let leaving: Vec<_> = first.iter().filter(|name| name.starts_with("egress-")).collect();
+        let (Some(out), Some(arriving)) = (leaving.first(), second.first()) else { return Ok(None) };
+        if (first.len(), second.len()) != (2, 1) {
+            return Ok(None);
+        }
+        let arriving = links_of(attachment(&directory.join(arriving))?.program)?;
+        let leaving = links_of(attachment(&directory.join(out))?.program)?;
+        println!("links of the program for what arrives: {arriving}; for what leaves: {leaving}");
+        Ok((arriving == 2 && leaving == 1).then_some(()))
+    })
+}
+
+fn kill_and_start(
+    cluster: &mut Cluster,
+    node: usize,
+    between: impl FnOnce(&Cluster) -> Result<()>,
+) -> Result<()> {
+    cluster.agent(node)?.kill()?;
+    cluster.agent_mut(node)?.reap(STOP)?;
+    between(cluster)?;
+    cluster.start_agent(node)?;
+    cluster.wait_whole()?;
+    Ok(())
+}
+
+/// An interface goes while no agent runs, and others go while one runs that found them with the links of the agent before.
+fn nothing_stays_of_what_a_killed_agent_attached(xdp: Xdp) -> Result<()> {
+    let links = links(&[(0, Cast::Unicast), (1, Cast::Unicast)]);
+    scenario(Spec { links, xdp, ..Spec::default() }, |cluster| {
+        let holder = cluster.start()?;
+        let node = cluster.other(holder);
+        expect_no_leftovers(cluster, node)?;
+
+        let port = Port { host: node, bridge: 1 };
+        let (_, mac) = cluster.network().interface(port)?;
+        kill_and_start(cluster, node, |cluster| {
+            cluster.network().unplug(port)?;
+            cluster.network().replug(port, &mac)
+        })?;
+        wait_link(cluster, node, holder, 1, "up")?;
+        expect_no_leftovers(cluster, node)?;
+
+        kill_and_start(cluster, node, |_| Ok(()))?;
+        expect_no_leftovers(cluster, node)?;
+        let events = cluster.events(node)?;
+        for bridge in [1, 0] {
+            let port = Port { host: node, bridge };
+            let (before, mac) = cluster.network().interface(port)?;
+            let name = port.interface();
+            let from_ns = clock::now_ns();
+            cluster.network().unplug(port)?;
+            let becomes = |to| [("event", "interface"), ("interface", name.as_str()), ("to", to)];
+            events.wait(from_ns, &becomes("gone"), LIMIT)?;
+            cluster.network().replug(port, &mac)?;
+            events.wait(from_ns, &becomes("back"), LIMIT)?;
+            wait_link(cluster, node, holder, bridge, "up")?;
+            wait_link(cluster, holder, node, bridge, "up")?;
+            let (after, _) = cluster.network().interface(port)?;
+            ensure!(after != before, "the witness: it is another interface");
+            expect_no_leftovers(cluster, node)?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn nothing_stays_of_what_a_killed_agent_attached_by_xdp() -> Result<()> {
+    nothing_stays_of_what_a_killed_agent_attached(Xdp::Auto)
+}
+
+#[test]
+fn nothing_stays_of_what_a_killed_agent_attached_by_a_classifier() -> Result<()> {
+    nothing_stays_of_what_a_killed_agent_attached(Xdp::Tcx)
 }
 
 #[test]
@@ -156,6 +246,58 @@ fn a_carrier_that_goes_is_told_and_so_is_its_return() -> Result<()> {
         }
         wait_link(cluster, holder, cluster.other(holder), 1, "up")
     })
+}
+
+/// Cuts of the first link of a node that does not serve. The kernel asks for a peer without an answer once a second, from
+/// the cut on: left alone, the node would be heard 450 to 850 ms after these.
+const CUTS_MS: [u64; 5] = [1100, 1200, 1300, 1400, 1500];
+/// For the median of them, on a busy machine.
+const HEARD_WITHIN_MS: f64 = 300.0;
+
+fn a_carrier_that_returns_is_heard_at_once(ipv6: bool) -> Result<()> {
+    let first = LinkSpec { bridge: 0, cast: Cast::Unicast, ipv6 };
+    let links = vec![first, LinkSpec { bridge: 1, ..LinkSpec::default() }];
+    scenario(Spec { links, ..Spec::default() }, |cluster| {
+        let holder = cluster.start()?;
+        let node = cluster.other(holder);
+        let port = Port { host: node, bridge: 0 };
+        let (events, capture) = (cluster.events(node)?, cluster.capture(holder)?);
+        let number = u8::try_from(node)?;
+        let is_sign =
+            |frame: &Captured| frame.direction == Direction::ToHost && frame.kind.is_heartbeat_of(number);
+        let mut delays_ms = Vec::new();
+        for cut_ms in CUTS_MS {
+            let cut_ns = clock::now_ns();
+            ensure!(!capture.frames(cut_ns - 500_000_000, is_sign).is_empty(), "nothing was heard before");
+            cluster.network().cut(port)?;
+            events.wait(cut_ns, &[("event", "interface"), ("interface", "eth0"), ("to", "down")], LIMIT)?;
+            clock::sleep_until(cut_ns + cut_ms * 1_000_000);
+            let healed_ns = clock::now_ns();
+            ensure!(capture.frames(healed_ns - 500_000_000, is_sign).is_empty(), "it was not cut");
+            cluster.network().heal(port)?;
+            let heard_ns = clock::wait_for("a heartbeat after the cut", LIMIT, || {
+                Ok(capture.frames(healed_ns, is_sign).first().map(|frame| frame.at_ns))
+            })?;
+            delays_ms.push(clock::ms_between(healed_ns, heard_ns));
+            wait_link(cluster, holder, node, 0, "up")?;
+            wait_link(cluster, node, holder, 0, "up")?;
+        }
+        println!("heard after {delays_ms:.1?} ms");
+        delays_ms.sort_by(f64::total_cmp);
+        ensure!(delays_ms[CUTS_MS.len() / 2] < HEARD_WITHIN_MS, "heard late after cuts: {delays_ms:?} ms");
+        assert_eq!(cluster.owner_if_whole()?, holder);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_carrier_that_returns_is_heard_at_once_over_ipv4() -> Result<()> {
+    a_carrier_that_returns_is_heard_at_once(false)
+}
+
+#[test]
+fn a_carrier_that_returns_is_heard_at_once_over_ipv6() -> Result<()> {
+    a_carrier_that_returns_is_heard_at_once(true)
 }
 
 #[test]

@@ -6,7 +6,7 @@
 //! other half; only then may addresses come, and the rt thread gets the sockets. Nothing is taken from an interface that
 //! is only called otherwise now: an address may still be behind its gate.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -17,9 +17,9 @@ use agent_core::config::GateKind;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tracing::{debug, warn};
 
-use super::grounds::{Ground, Grounds};
-use super::watch::Watch;
-use super::{Change, FollowerEnd, Guard, View, Wire};
+use super::grounds::Ground;
+use super::neighbours::{self, Neighbours};
+use super::{Change, Guard, View, Wire};
 use crate::bridge::Note;
 use crate::gate::Device;
 use crate::gate::ingress::Carried;
@@ -28,8 +28,10 @@ use crate::io::interface::{self, Interface};
 use crate::io::paths::{Arrival, Part, PathError};
 use crate::io::programs::Programs;
 use crate::rt::clock;
-use crate::settings::{LinkSettings, ReceiveMode, Settings};
+use crate::settings::{LinkSettings, ReceiveMode};
 use crate::stats::Stats;
+
+pub use super::parts::{Parts, Queues, Watched};
 
 /// Changes come in swarms: from the first to the look at what is there.
 const LOOK_AFTER: Duration = Duration::from_millis(5);
@@ -39,52 +41,12 @@ const TRY_AGAIN: Duration = Duration::from_secs(2);
 const ANSWER_LOOKS: u32 = 1000;
 const ANSWER_LOOK_MS: u8 = 1;
 
-/// One interface.
-#[derive(Clone, Debug)]
-pub struct Watched {
-    /// Its name.
-    pub name: String,
-    /// As it was last seen.
-    pub view: View,
-    /// Where frames of its links arrive.
-    pub arrivals: Vec<Arrival>,
-    /// Whether the rt thread has sockets on it.
-    pub has_part: bool,
-}
-
-/// What the thread is made of.
-pub struct Parts {
-    /// What the configuration says.
-    pub settings: Arc<Settings>,
-    /// The programs, if there are any.
-    pub programs: Option<Programs>,
-    /// The pins.
-    pub keeper: Keeper,
-    /// Who guards addresses.
-    pub gate: GateKind,
-    /// As the start found and made them, in the order of [`super::interfaces`].
-    pub watched: Vec<Watched>,
-    /// Open since before the start looked.
-    pub watch: Watch,
-}
-
-/// The thread's ends of its queues.
-pub struct Queues {
-    /// To and from the rt thread.
-    pub rt: FollowerEnd,
-    /// To the takeover thread.
-    pub grounds: Arc<Grounds>,
-    /// To the control thread.
-    pub notes: rtrb::Producer<Note>,
-    /// Wakes it.
-    pub notes_ready: OwnedFd,
-}
-
 /// See the module.
 pub struct Follower {
     parts: Parts,
     queues: Queues,
     stats: Arc<Stats>,
+    neighbours: Neighbours,
     try_at: Instant,
 }
 
@@ -111,7 +73,8 @@ impl Cause {
 impl Follower {
     /// Puts the thread's state together, and says where addresses may be put.
     pub fn new(parts: Parts, queues: Queues, stats: Arc<Stats>) -> Self {
-        let follower = Self { parts, queues, stats, try_at: Instant::NEVER };
+        let neighbours = Neighbours::open();
+        let follower = Self { parts, queues, stats, neighbours, try_at: Instant::NEVER };
         follower.parts.watched.iter().for_each(|watched| follower.say_ground(watched));
         follower
     }
@@ -133,7 +96,8 @@ impl Follower {
                 look_at = Instant::NEVER;
                 self.look();
             }
-            self.wait(look_at.min(self.try_at));
+            self.neighbours.look(clock::now());
+            self.wait(look_at.min(self.try_at).min(self.neighbours.due()));
         }
         (self.parts.keeper, self.parts.programs)
     }
@@ -206,6 +170,7 @@ impl Follower {
         let guard = if watched.view.guard == Guard::NoAddress { Guard::NoAddress } else { Guard::Missing };
         watched.view = View { guard, ..View::default() };
         let watched = watched.clone();
+        self.neighbours.forget(device.index);
         self.say_ground(&watched);
         self.put(place, None);
         self.serve();
@@ -373,6 +338,14 @@ impl Follower {
 
     fn tell_carrier(&mut self, place: usize, up: bool) {
         let Some(watched) = self.parts.watched.get(place) else { return };
+        let index = watched.view.index;
+        if up {
+            // Before the rt thread knows: the heartbeat that then leaves at once makes the kernel ask for the peers.
+            let peers = neighbours::peers(&self.parts.settings, &watched.name);
+            self.neighbours.ask_anew(index, peers, clock::now());
+        } else {
+            self.neighbours.forget(index);
+        }
         for link in self.links(&watched.name).collect::<Vec<_>>() {
             self.send(Wire::Carrier { link, up });
         }

@@ -6,6 +6,8 @@
 
 pub mod follower;
 pub mod grounds;
+pub mod neighbours;
+pub mod parts;
 pub mod watch;
 
 use std::sync::Arc;
