@@ -81,6 +81,13 @@ impl SentLog {
         self.get(self.newest).map_or(Instant::ZERO, |sent| sent.until)
     }
 
+    /// until of the newest heartbeat sent by `at`; the past when none is remembered.
+    pub(crate) fn until_sent_by(&self, at: Instant) -> Instant {
+        let sent =
+            (self.oldest..=self.newest).rev().filter_map(|seq| self.get(seq)).find(|sent| sent.at <= at);
+        sent.map_or(Instant::ZERO, |sent| sent.until)
+    }
+
     /// The newest heartbeat did not leave on any link: nothing rests on it. Its number stays used.
     pub(crate) fn withdraw_newest(&mut self) {
         let before = self.get(self.newest.saturating_sub(1)).map_or(Instant::ZERO, |sent| sent.until);

@@ -35,6 +35,16 @@ fn a_heartbeat_promises_its_deadtime_less_the_margin() {
 }
 
 #[test]
+fn what_was_sent_by_then_is_found() {
+    let log = log(&[(1, 10, D), (2, 20, D), (3, 30, D)], Mutated::default());
+    assert_eq!(log.until_sent_by(ms(9)), Instant::ZERO, "before the first");
+    assert_eq!(log.until_sent_by(ms(20)), us(69_900));
+    assert_eq!(log.until_sent_by(ms(29)), us(69_900));
+    assert_eq!(log.until_sent_by(ms(1_000)), us(79_900));
+    assert_eq!(SentLog::new(Mutated::default()).until_sent_by(ms(1_000)), Instant::ZERO);
+}
+
+#[test]
 fn announcing_less_shortens_what_came_before() {
     let beats = [(1, 0, D), (2, 10, LONG), (3, 20, LONG), (4, 30, D)];
     let shortened = log(&beats, Mutated::default());

@@ -303,8 +303,7 @@ impl Leases {
         let mut others = self.voters.set();
         others.remove(self.me);
         let acked = self.promises.heard_until(others, 1);
-        let span = log::end(Instant::ZERO, self.deadtime, self.slew.margin_ppm(self.mutated));
-        two_node.lease(self.log.newest_until(), acked, Duration::from_nanos(span.0))
+        two_node.lease(&self.log, acked)
     }
 
     /// The other of two nodes: the peer that has the other vote.

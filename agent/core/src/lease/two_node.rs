@@ -12,6 +12,7 @@ use core::time::Duration;
 
 use crate::carried::CarriedTieBreak;
 use crate::config::TieBreak;
+use crate::lease::log::SentLog;
 use crate::time::Instant;
 
 /// Pause between two tries of fencing.
@@ -108,15 +109,16 @@ impl TwoNode {
         }
     }
 
-    /// The lease: `sent_until` is the end of the newest own heartbeat, `acked_until` the end of the newest one that the peer
-    /// acked. With `ping` the lesser of the first and of what shows that the rest of the world is there: the ping
-    /// group's last reply + deadtime, or the peer itself.
-    pub(crate) fn lease(&self, sent_until: Instant, acked_until: Instant, span: Duration) -> Instant {
+    /// The lease: that of the newest heartbeat in `sent`, and `acked_until` the end of the newest one that the peer acked. With
+    /// `ping` the lesser of the first and of what shows that the rest of the world is there: the peer itself, or the ping
+    /// group. A reply counts for the heartbeat that was sent before its request, not from the request on: a holder that
+    /// loses both at once was heard last with no later one, and the peer counts its deadtime from there.
+    pub(crate) fn lease(&self, sent: &SentLog, acked_until: Instant) -> Instant {
         match self.tie_break {
-            TieBreak::Always | TieBreak::Fence => sent_until,
+            TieBreak::Always | TieBreak::Fence => sent.newest_until(),
             TieBreak::Ping => {
-                let reached = self.reached.map_or(Instant::ZERO, |at| at.after(span));
-                sent_until.min(reached.max(acked_until))
+                let reached = self.reached.map_or(Instant::ZERO, |at| sent.until_sent_by(at));
+                sent.newest_until().min(reached.max(acked_until))
             }
         }
     }

@@ -8,6 +8,7 @@ use super::{FENCE_PAUSE, Other, TwoNode};
 use crate::config::Policy;
 use crate::config::TieBreak::{Always, Fence, Ping};
 use crate::event::Event;
+use crate::lease::log::SentLog;
 use crate::mutation::{Mutated, Mutation};
 use crate::snapshot::{LeaseReason, Reason};
 use crate::test_config;
@@ -56,18 +57,40 @@ fn a_ping_counts_for_a_deadtime() {
 
 #[test]
 fn the_lease_is_the_own_heartbeat_and_with_ping_the_lesser() {
-    let sent = Instant(900);
-    let span = Duration::from_nanos(100);
+    let mut sent = SentLog::new(Mutated::default());
+    [(1, 500), (2, 600), (3, 700)]
+        .iter()
+        .for_each(|(seq, at)| sent.append(*seq, Instant(*at), Duration::from_nanos(200), 0));
     for tie_break in [Always, Fence] {
-        assert_eq!(TwoNode::new(tie_break).lease(sent, Instant::ZERO, span), sent);
+        assert_eq!(TwoNode::new(tie_break).lease(&sent, Instant::ZERO), Instant(900));
     }
     let mut two = TwoNode::new(Ping);
-    assert_eq!(two.lease(sent, Instant::ZERO, span), Instant::ZERO, "neither peer nor ping");
-    assert_eq!(two.lease(sent, Instant(500), span), Instant(500), "the peer acks");
-    two.pinged(Some(Instant(600)));
-    assert_eq!(two.lease(sent, Instant(500), span), Instant(700));
+    assert_eq!(two.lease(&sent, Instant::ZERO), Instant::ZERO, "neither peer nor ping");
+    assert_eq!(two.lease(&sent, Instant(700)), Instant(700), "the peer acks");
+    two.pinged(Some(Instant(699)));
+    assert_eq!(
+        two.lease(&sent, Instant(700)),
+        Instant(800),
+        "the reply is worth the heartbeat before its request"
+    );
     two.pinged(Some(Instant(850)));
-    assert_eq!(two.lease(sent, Instant(500), span), sent);
+    assert_eq!(two.lease(&sent, Instant(700)), Instant(900));
+}
+
+#[test]
+fn a_holder_that_loses_peer_and_ping_group_at_once_ends_no_later_than_the_peer_may_take_over() {
+    let mut lab = holding(Ping, Mutated::default());
+    let last_heard = at(lab.now);
+    // The request was answered after the last heartbeat that the peer heard; then nothing comes through any more.
+    lab.feed(Event::Ping { reached: Some(last_heard.after(Duration::from_millis(4))) });
+    lab.round(lab.now + 5, &[]);
+    assert!(lab.row().held());
+    while lab.row().held() {
+        lab.round(lab.now + 1, &[]);
+        let expiry = lab.gate().map(|(_, expiry)| expiry).unwrap();
+        assert!(expiry <= last_heard.after(D), "{expiry:?} is past the peer's deadtime after {last_heard:?}");
+    }
+    assert_eq!(lab.lost().as_slice(), [LeaseReason::PingLost]);
 }
 
 /// Node 0 of two whose tie is broken by ping, with a peer that was never heard: dead at 2000 ms.
