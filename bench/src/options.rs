@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use agent_tests::lab::clock;
 use anyhow::Result;
 
-use crate::peers::{self, Name};
+use crate::peers::Name;
 use crate::report::Report;
 
 /// Options of every benchmark that runs clusters.
@@ -15,9 +15,6 @@ pub struct Options {
     /// Measure other cluster software, too, where it is installed
     #[arg(long)]
     pub peers: bool,
-    /// Install Debian's packages of it first, without starting a service
-    #[arg(long)]
-    pub install_peers: bool,
     /// How often each fault is tried
     #[arg(long, value_name = "N")]
     pub runs: Option<usize>,
@@ -27,25 +24,19 @@ pub struct Options {
 }
 
 impl Options {
-    /// The peers to measure, installed before if that was asked for. Versions and what is left out go into the report.
-    ///
-    /// # Errors
-    /// They could not be installed.
-    pub fn peers(&self, report: &mut Report) -> Result<Vec<Name>> {
-        if self.install_peers {
-            peers::install()?;
-        }
-        if !self.peers && !self.install_peers {
-            return Ok(Vec::new());
+    /// The peers to measure. Versions and what is left out go into the report.
+    pub fn peers(&self, report: &mut Report) -> Vec<Name> {
+        if !self.peers {
+            return Vec::new();
         }
         let (here, absent): (Vec<Name>, Vec<Name>) =
             Name::ALL.into_iter().partition(|name| name.software().is_installed());
-        report.versions.extend(here.iter().map(|name| format!("{} {}", name.label(), peers::version(*name))));
+        report.versions.extend(here.iter().map(|name| format!("{} {}", name.label(), name.version())));
         let skipped = absent
             .iter()
             .map(|name| format!("{}: not installed (cargo xtask bench --install-peers)", name.label()));
         report.skipped.extend(skipped);
-        Ok(here)
+        here
     }
 }
 

@@ -60,6 +60,8 @@ enum Name {
     Soak,
     /// Instruction counts and ratios against bench/budgets.toml
     Guard,
+    /// The plots of reports again, from their JSON
+    Redraw,
     /// Each other cluster software once: whether it starts, detects and recovers
     Peers,
 }
@@ -77,21 +79,21 @@ impl Name {
             Self::Cost => "bench-cost",
             Self::Soak => "bench-soak",
             Self::Guard => GUARD,
+            Self::Redraw => "bench-redraw",
             Self::Peers => "bench-peers",
         }
     }
 
-    /// Whether it runs the daemon, in namespaces, and peers beside it.
+    /// Whether it runs the daemon, in namespaces.
     fn runs_clusters(self) -> bool {
+        self == Self::Soak || self.has_peers()
+    }
+
+    /// Whether it can put other cluster software beside xbeat.
+    fn has_peers(self) -> bool {
         match self {
-            Self::Xdp | Self::Gate | Self::Core | Self::Guard => false,
-            Self::Failover
-            | Self::Loss
-            | Self::Starvation
-            | Self::Flood
-            | Self::Cost
-            | Self::Soak
-            | Self::Peers => true,
+            Self::Xdp | Self::Gate | Self::Core | Self::Guard | Self::Redraw | Self::Soak => false,
+            Self::Failover | Self::Loss | Self::Starvation | Self::Flood | Self::Cost | Self::Peers => true,
         }
     }
 }
@@ -113,7 +115,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     if name == Name::Guard {
         return run_guard(workspace, &rest);
     }
-    if name != Name::Core {
+    if !matches!(name, Name::Core | Name::Redraw) {
         build_ebpf::build(workspace, &[])?;
     }
     let benchmark = ("bench", name.binary());
@@ -127,8 +129,8 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     let privilege = Privilege::detect();
     let root = if privilege.ready() { privilege } else { Privilege::None };
     let mut command = root.command_or_user(&program);
-    command.current_dir(workspace.root()).args(rest);
-    if installs_peers && name.runs_clusters() {
+    command.current_dir(workspace.root()).args(&rest);
+    if installs_peers && name.has_peers() && !rest.contains(&"--peers".into()) {
         command.arg("--peers");
     }
     let error = command.exec();

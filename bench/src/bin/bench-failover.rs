@@ -46,7 +46,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<()> {
     let mut report = Report::new("failover", "how long a service is away when its node fails");
-    let peers = arguments.options.peers(&mut report)?;
+    let peers = arguments.options.peers(&mut report);
     let runs = arguments.options.runs.unwrap_or(RUNS);
     let faults = if arguments.fault.is_empty() { Fault::DEFAULT.to_vec() } else { arguments.fault.clone() };
     let mut subjects = Subject::all(&peers, arguments.all_settings);

@@ -36,7 +36,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     ensure!((0.5..=60.0).contains(&arguments.seconds), "--seconds is from 0.5 to 60");
     let span = Duration::from_secs_f64(arguments.seconds);
     let mut report = Report::new("flood", "Forged, replayed and foreign frames as fast as one core can send");
-    let with_keepalived = arguments.options.peers(&mut report)?.contains(&Name::Keepalived);
+    let with_keepalived = arguments.options.peers(&mut report).contains(&Name::Keepalived);
     let floods =
         Lane::ALL.map(Lane::floods).iter().sum::<usize>() + if with_keepalived { rival::FLOODS } else { 0 };
     let minutes = (span + BETWEEN).as_secs_f64() * floods as f64 / 60.0;

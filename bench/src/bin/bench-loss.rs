@@ -29,7 +29,7 @@ fn main() -> ExitCode {
 
 fn measure(arguments: &Arguments) -> Result<()> {
     let mut report = Report::new("loss", "false deaths and lost service under loss");
-    let peers = arguments.options.peers(&mut report)?;
+    let peers = arguments.options.peers(&mut report);
     let (setups, channels) = (loss::setups(&peers), loss::channels());
     let (runs, seconds) = (arguments.options.runs.unwrap_or(RUNS), arguments.seconds);
     let estimate = run::estimate(setups.len(), channels.len(), runs, seconds);

@@ -8,7 +8,7 @@ use agent_tests::lab::clock;
 use anyhow::{Result, bail};
 use bench::options::{self, Options};
 use bench::peers::check::{self, Check, Fault, QUIET, Seen};
-use bench::peers::{self, Name, Setting};
+use bench::peers::{Name, Setting};
 use bench::progress::Progress;
 use bench::report::{Cell, Report, Table};
 use bench::statistics::Summary;
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<()> {
     let mut report = Report::new("peers", "drivers of other cluster software");
     let asked = Options { peers: true, ..arguments.options.clone() };
-    let mut names = asked.peers(&mut report)?;
+    let mut names = asked.peers(&mut report);
     names.retain(|name| arguments.name.is_empty() || arguments.name.contains(name));
     for skipped in &report.skipped {
         println!("SKIP {skipped}");
@@ -115,7 +115,7 @@ fn check_all(names: &[Name], runs: usize, report: &mut Report) -> Result<Vec<Str
 
 fn state_row(name: Name, setting: Setting, check: &Check) -> Vec<Cell> {
     vec![
-        Cell::text(format!("{} {}", name.label(), peers::version(name))),
+        Cell::text(format!("{} {}", name.label(), name.version())),
         Cell::text(setting.label()),
         Cell::number(check.start_s, 1),
         Cell::count(check.quiet_verdicts),

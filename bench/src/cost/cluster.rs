@@ -151,7 +151,6 @@ fn spec(shape: Shape) -> Spec {
     }
 }
 
-/// Each node says how often it sends and for how long it may be silent: they need not agree.
 /// As [`Cluster::start`]. A listener is heard so seldom that the others call it late in between.
 fn start(cluster: &mut Cluster, shape: Shape) -> Result<()> {
     match shape.with {
@@ -176,6 +175,7 @@ fn start(cluster: &mut Cluster, shape: Shape) -> Result<()> {
     })
 }
 
+/// Each node says how often it sends and for how long it may be silent: they need not agree.
 fn slow_down(cluster: &Cluster, node: usize, keepalive: Duration) -> Result<()> {
     let path = cluster.agent(node)?.config_path();
     let mut text = fs::read_to_string(&path).context("cannot read the configuration")?;

@@ -33,7 +33,7 @@ pub struct Found {
     pub whole: Vec<(Cast, Sample)>,
     /// With a listener, by the size.
     pub heard: Vec<Sample>,
-    /// keepalived, by the number of instances.
+    /// keepalived, by the number of masters that a backup hears.
     pub instances: Vec<(usize, Span)>,
     /// Pairs of the others.
     pub pairs: Vec<(Name, Setting, Span)>,
@@ -44,10 +44,10 @@ pub struct Found {
 /// The report of all of it.
 ///
 /// # Errors
-/// Peers could not be installed, the kernel refuses the program, or the user interrupted.
+/// The kernel refuses the program, or the user interrupted.
 pub fn run(options: &Options) -> Result<Report> {
     let mut report = Report::new("cost", "What a heartbeat costs");
-    let peers = options.peers(&mut report)?;
+    let peers = options.peers(&mut report);
     let has_keepalived = peers.contains(&Name::Keepalived);
     let instances = if has_keepalived { SIZES.len() } else { 0 };
     let mut progress = Progress::new("cost", 3 * SIZES.len() + 1 + peers.len() + instances);
@@ -64,10 +64,12 @@ pub fn run(options: &Options) -> Result<Report> {
         }
         progress.step();
     }
-    for peers_heard in SIZES.map(|nodes| nodes - 1).into_iter().take(instances) {
-        progress.at(format!("keepalived with {peers_heard} instances"));
-        let span = keep(&mut report, &format!("keepalived x {peers_heard}"), instances::sample(peers_heard))?;
-        found.instances.extend(span.map(|span| (peers_heard, span)));
+    for nodes in SIZES.into_iter().take(instances) {
+        let masters = nodes - 1;
+        progress.at(format!("keepalived hears {masters}"));
+        let outcome = instances::sample(masters, keepalive(nodes));
+        let span = keep(&mut report, &format!("keepalived hears {masters}"), outcome)?;
+        found.instances.extend(span.map(|span| (masters, span)));
         progress.step();
     }
     for name in peers {

@@ -4,7 +4,7 @@ use agent_tests::lab::config::Cast;
 
 use super::Found;
 use super::cluster::Sample;
-use super::meter::Span;
+use super::meter::{Span, Taken};
 use crate::report::{Cell, Curve, Goal, Plot, Report, Scale, Table};
 
 /// Of keepalived's, at most.
@@ -45,8 +45,8 @@ fn notes(found: &Found) -> Vec<String> {
          and the run of the XDP program (the kernel's statistics, which add two readings of the clock to each run). keepalived's is the \
          run time of a backup alone: what the protocol stack takes to hand it the packet is not in it, to its advantage."
             .to_owned(),
-        "Nodes are in namespaces of one machine, so the last size sends every 50 ms, the others every 10 ms. keepalived hears as many \
-         VRRP instances of one master as a node of such a cluster has peers."
+        "Nodes are in namespaces of one machine, so the last size sends every 50 ms, the others every 10 ms. keepalived is \
+         the backup of as many masters, each on a node of its own, as a node of such a cluster has peers, at the same pace."
             .to_owned(),
         format!("Noise: whoever measured, at SCHED_FIFO 90, woke at most {late_ms:.2} ms late."),
     ]
@@ -61,12 +61,16 @@ fn heard_ns(sample: &Sample) -> f64 {
     sample.listener_ns() + sample.program_ns
 }
 
-/// What hearing takes keepalived: the first node's run time for each frame of the second.
+/// What hearing takes keepalived: the first node's run time for each frame of the others.
 fn backup_ns(span: &Span) -> f64 {
     match &span.nodes[..] {
-        [backup, master] => backup.run_ns / master.frames,
-        _ => f64::NAN,
+        [backup, masters @ ..] => backup.run_ns / frames(masters),
+        [] => f64::NAN,
     }
+}
+
+fn frames(nodes: &[Taken]) -> f64 {
+    nodes.iter().map(|node| node.frames).sum()
 }
 
 fn keepalived_ns(found: &Found, peers: usize) -> f64 {
@@ -79,6 +83,7 @@ fn hearing(found: &Found) -> Table {
         "peers",
         "heard/s",
         "agent us",
+        "agent us each second",
         "XDP us",
         "xbeat us",
         "keepalived us",
@@ -95,6 +100,7 @@ fn hearing(found: &Found) -> Table {
             Cell::count(peers),
             Cell::number(received / sample.span.seconds, 0),
             micro(sample.listener_ns()),
+            Cell::number(sample.listener_ns() * received / sample.span.seconds / 1e3, 0),
             micro(sample.program_ns),
             micro(heard_ns(sample)),
             micro(keepalived),
@@ -133,7 +139,7 @@ fn whole(found: &Found) -> Table {
         Table::new("Everything that a heartbeat takes on all nodes, sending and wire included", &columns);
     for (link, sample) in &found.whole {
         let nodes = sample.nodes as f64;
-        let sum = |of: fn(&super::meter::Taken) -> f64| sample.span.nodes.iter().map(of).sum::<f64>();
+        let sum = |of: fn(&Taken) -> f64| sample.span.nodes.iter().map(of).sum::<f64>();
         table.row(vec![
             Cell::count(sample.nodes),
             Cell::text(cast(*link)),
@@ -262,12 +268,13 @@ fn whole_plot(found: &Found) -> Plot {
         plot.curves.push(Curve::new(format!("xbeat, {}", cast(link)), points.collect()));
     }
     let keepalived = found.instances.iter().filter_map(|(peers, span)| match &span.nodes[..] {
-        [backup, master] => {
-            Some(((*peers + 1) as f64, (backup.run_ns + master.run_ns) / master.frames / 1e3))
+        [_, masters @ ..] => {
+            let run_ns: f64 = span.nodes.iter().map(|node| node.run_ns).sum();
+            Some(((*peers + 1) as f64, run_ns / frames(masters) / 1e3))
         }
-        _ => None,
+        [] => None,
     });
-    plot.curves.push(Curve::new("keepalived, two nodes, an instance for each peer", keepalived.collect()));
+    plot.curves.push(Curve::new("keepalived, a backup and so many masters", keepalived.collect()));
     plot
 }
 

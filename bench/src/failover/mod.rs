@@ -108,7 +108,7 @@ pub struct Run {
     pub announced_to_answer_ms: Option<f64>,
     /// For how long the observer was answered by both nodes.
     pub both_ms: f64,
-    /// Answers of the old node to probes that the client sent after the first answer of the new one.
+    /// Answers of the old node between two of the new one, to the client.
     pub old_answers: usize,
     /// Requests of the observer to the old node meanwhile: that it was asked at all.
     pub old_asked: u64,

@@ -1,6 +1,7 @@
 //! The machine's own noise: on each processor a thread above everything measured that sleeps a millisecond at a time and keeps
 //! when it came late. A virtual machine stands still now and then; what falls into such a time says nothing of the software.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -15,8 +16,8 @@ const SLEEP_NS: u64 = 1_000_000;
 /// Above agents, peers, client and observer.
 const PRIORITY: i32 = 90;
 /// Shorter ones are not kept.
-const LEAST_NS: u64 = 200_000;
-/// Most that are kept of one processor.
+const LEAST_NS: u64 = 500_000;
+/// Most that are kept, the newest: more than a fault's time has, on whatever machine.
 const STALLS_MAX: usize = 1 << 18;
 
 /// A time in which a processor did not run the highest thread that wanted it.
@@ -32,7 +33,7 @@ pub struct Stall {
 #[derive(Debug)]
 pub struct Stalls {
     stop: Arc<AtomicBool>,
-    seen: Arc<Mutex<Vec<Stall>>>,
+    seen: Arc<Mutex<VecDeque<Stall>>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -42,7 +43,7 @@ impl Stalls {
     /// # Errors
     /// No threads to be had.
     pub fn start() -> Result<Self> {
-        let (stop, seen) = (Arc::<AtomicBool>::default(), Arc::<Mutex<Vec<Stall>>>::default());
+        let (stop, seen) = (Arc::<AtomicBool>::default(), Arc::<Mutex<VecDeque<Stall>>>::default());
         let mut threads = Vec::new();
         for cpu in 0..thread::available_parallelism()?.get() {
             let (stop, seen) = (Arc::clone(&stop), Arc::clone(&seen));
@@ -56,7 +57,7 @@ impl Stalls {
     /// The longest one that touches this time, in milliseconds.
     pub fn worst_ms(&self, from_ns: u64, to_ns: u64) -> f64 {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        worst_ms(&seen, from_ns, to_ns)
+        worst_ms(seen.iter(), from_ns, to_ns)
     }
 }
 
@@ -70,12 +71,12 @@ impl Drop for Stalls {
     }
 }
 
-fn worst_ms(stalls: &[Stall], from_ns: u64, to_ns: u64) -> f64 {
-    let within = stalls.iter().filter(|stall| stall.to_ns >= from_ns && stall.from_ns <= to_ns);
+fn worst_ms<'a>(stalls: impl Iterator<Item = &'a Stall>, from_ns: u64, to_ns: u64) -> f64 {
+    let within = stalls.filter(|stall| stall.to_ns >= from_ns && stall.from_ns <= to_ns);
     within.map(|stall| clock::ms_between(stall.from_ns, stall.to_ns)).fold(0.0, f64::max)
 }
 
-fn witness(cpu: usize, stop: &AtomicBool, seen: &Mutex<Vec<Stall>>) {
+fn witness(cpu: usize, stop: &AtomicBool, seen: &Mutex<VecDeque<Stall>>) {
     let mut set = CpuSet::new();
     // Where the processor may not be chosen, the scheduler chooses.
     let _ = set.set(cpu).and_then(|()| sched_setaffinity(Pid::from_raw(0), &set));
@@ -86,9 +87,10 @@ fn witness(cpu: usize, stop: &AtomicBool, seen: &Mutex<Vec<Stall>>) {
         let now_ns = clock::now_ns();
         if now_ns.saturating_sub(due_ns) >= LEAST_NS {
             let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-            if seen.len() < STALLS_MAX {
-                seen.push(Stall { from_ns: due_ns, to_ns: now_ns });
+            if seen.len() == STALLS_MAX {
+                seen.pop_front();
             }
+            seen.push_back(Stall { from_ns: due_ns, to_ns: now_ns });
         }
     }
 }
@@ -101,7 +103,7 @@ mod tests {
     fn a_stall_counts_for_every_time_that_it_touches() {
         let of = |from_ms: u64, to_ms: u64| Stall { from_ns: from_ms * 1_000_000, to_ns: to_ms * 1_000_000 };
         let stalls = [of(10, 13), of(20, 41), of(50, 51)];
-        let worst = |from_ms: u64, to_ms: u64| worst_ms(&stalls, from_ms * 1_000_000, to_ms * 1_000_000);
+        let worst = |from_ms: u64, to_ms: u64| worst_ms(stalls.iter(), from_ms * 1_000_000, to_ms * 1_000_000);
         for (from_ms, to_ms, expected) in
             [(0, 9, 0.0), (12, 15, 3.0), (12, 20, 21.0), (42, 49, 0.0), (0, 99, 21.0)]
         {

@@ -138,7 +138,10 @@ pub(super) fn measure(
         return_outage = Some(outage_ms(&stand.client().probes(over_ns, clock::now_ns())));
     }
     let answers = stand.client().answers_since(stages.answered_ns);
-    let old_answers = answers.iter().filter(|answer| usize::from(answer.node) == holder).count();
+    // What nobody but the old node answers from here on is a move back, which the observer judges.
+    let newest = answers.iter().rposition(|answer| usize::from(answer.node) == survivor).unwrap_or(0);
+    let before = answers.iter().take(newest);
+    let old_answers = before.filter(|answer| usize::from(answer.node) == holder).count();
     let between = |from_ns: Option<u64>, to_ns: Option<u64>| Some(clock::ms_between(from_ns?, to_ns?));
     let deadtime_ms = stand.deadtime(survivor).as_secs_f64() * 1e3;
     let silence = between(stages.heard_ns, stages.dead_ns);

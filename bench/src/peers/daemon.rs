@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use agent_tests::lab::netns::Netns;
-use agent_tests::lab::{clock, realtime};
+use agent_tests::lab::{clock, process, realtime};
 use anyhow::{Context as _, Result};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -89,7 +89,8 @@ impl Daemon {
             name.is_empty() || HELPERS.contains(&name.as_str())
         };
         let mut all = self.tree();
-        all.retain(|pid| !is_helper(pid));
+        // Who has ended and was not waited for has no memory.
+        all.retain(|pid| !is_helper(pid) && process::resident_kib(*pid).is_ok());
         all
     }
 

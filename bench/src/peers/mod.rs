@@ -9,10 +9,10 @@ mod corosync;
 mod daemon;
 mod frr;
 mod heartbeat;
-mod install;
 mod keepalived;
 mod pair;
 
+use std::process::Command;
 use std::time::Duration;
 
 use agent_tests::lab::network::Network;
@@ -21,7 +21,6 @@ use serde::Serialize;
 
 pub use bed::Bed;
 pub use daemon::{Daemon, Log, Reader, Said, Told};
-pub use install::{install, version};
 pub use pair::Pair;
 
 /// The software.
@@ -41,6 +40,13 @@ pub enum Name {
 impl Name {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Keepalived, Self::Heartbeat, Self::Corosync, Self::Bfdd];
+
+    /// The version of its package, as dpkg has it.
+    pub fn version(self) -> String {
+        let output = Command::new("dpkg-query").args(["-W", "-f", "${Version}", self.package()]).output();
+        let text = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+        text.ok().filter(|text| !text.is_empty()).unwrap_or_else(|| "of unknown version".to_owned())
+    }
 
     /// For tables.
     pub const fn label(self) -> &'static str {

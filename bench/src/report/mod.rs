@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use plot::{Curve, Plot, Scale};
 pub use table::{Cell, Table};
@@ -50,6 +50,28 @@ pub struct Goal {
     pub at_most: f64,
     /// ms, %, ns.
     pub unit: &'static str,
+}
+
+/// What a report's plots are drawn from.
+#[derive(Deserialize)]
+struct Drawn {
+    name: String,
+    plots: Vec<Plot>,
+}
+
+/// Draws the plots of a report again, from `NAME.json` and beside it.
+///
+/// # Errors
+/// It cannot be read, is no report, or a plot cannot be written.
+pub fn redraw(json: &Path) -> Result<()> {
+    let text = fs::read_to_string(json).with_context(|| format!("cannot read {}", json.display()))?;
+    let report: Drawn = serde_json::from_str(&text)
+        .with_context(|| format!("{} is not what a benchmark wrote with --out", json.display()))?;
+    for plot in &report.plots {
+        let path = json.with_file_name(plot.file(&report.name));
+        fs::write(&path, plot.svg()?).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
 }
 
 impl Goal {
@@ -109,7 +131,7 @@ impl Report {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cell, Curve, Goal, Plot, Report, Scale, Table};
+    use super::{Cell, Curve, Goal, Plot, Report, Scale, Table, redraw};
 
     #[test]
     fn all_of_it_is_in_the_files() {
@@ -137,5 +159,12 @@ mod tests {
         assert_eq!(json["goals"][1]["measured"], serde_json::Value::Null);
         let svg = read("sample-by-size.svg");
         assert!(svg.contains("<svg") && svg.contains("xbeat"));
+
+        let file = |name: &str| directory.path().join(name);
+        std::fs::remove_file(file("sample-by-size.svg")).expect("removed");
+        redraw(&file("sample.json")).expect("drawn again");
+        assert_eq!(read("sample-by-size.svg"), svg);
+        let error = redraw(&file("sample.md")).expect_err("no report");
+        assert!(error.to_string().contains("--out"), "{error}");
     }
 }

@@ -3,7 +3,7 @@
 use anyhow::{Result, anyhow};
 use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
 use plotters::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Width and height, in pixels.
 const SIZE: (u32, u32) = (960, 540);
@@ -20,7 +20,7 @@ const COLOURS: [RGBColor; 8] = [
 ];
 
 /// How an axis is divided.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Scale {
     /// Evenly.
     Linear,
@@ -29,7 +29,7 @@ pub enum Scale {
 }
 
 /// One line of a plot.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Curve {
     /// For the legend.
     pub name: String,
@@ -52,11 +52,31 @@ impl Curve {
     }
 }
 
+/// What stands at a point, so that more curves than colours are told apart.
+#[derive(Clone, Copy)]
+enum Mark {
+    Circle,
+    Triangle,
+}
+
+impl Mark {
+    fn at<DB: DrawingBackend, Coord: Clone + 'static>(
+        self,
+        point: Coord,
+        colour: &RGBColor,
+    ) -> DynElement<'static, DB, Coord> {
+        match self {
+            Self::Circle => Circle::new(point, 4, colour.filled()).into_dyn(),
+            Self::Triangle => TriangleMarker::new(point, 6, colour.filled()).into_dyn(),
+        }
+    }
+}
+
 /// The plot.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Plot {
     /// Part of the file's name.
-    pub id: &'static str,
+    pub id: String,
     /// Above it.
     pub title: String,
     x: String,
@@ -72,14 +92,14 @@ pub struct Plot {
 impl Plot {
     /// Without curves, both axes linear.
     pub fn new(
-        id: &'static str,
+        id: impl Into<String>,
         title: impl Into<String>,
         x: impl Into<String>,
         y: impl Into<String>,
     ) -> Self {
         let scales = (Scale::Linear, Scale::Linear);
         let (x_from, names, curves) = (None, Vec::new(), Vec::new());
-        Self { id, title: title.into(), x: x.into(), y: y.into(), scales, x_from, names, curves }
+        Self { id: id.into(), title: title.into(), x: x.into(), y: y.into(), scales, x_from, names, curves }
     }
 
     /// Divides the axes.
@@ -161,11 +181,12 @@ impl Plot {
             .light_line_style(TRANSPARENT)
             .draw()
             .map_err(|error| said(&error))?;
-        let mut colours = COLOURS.iter().cycle();
-        let mut colour = &COLOURS[0];
+        let rounds = [Mark::Circle, Mark::Triangle].into_iter().cycle();
+        let mut looks = rounds.flat_map(|mark| COLOURS.iter().map(move |colour| (mark, colour)));
+        let (mut mark, mut colour) = (Mark::Circle, &COLOURS[0]);
         for (place, curve) in self.curves.iter().enumerate() {
             if !curve.is_model {
-                colour = colours.next().unwrap_or(colour);
+                (mark, colour) = looks.next().unwrap_or((mark, colour));
             }
             let width = if curve.is_model { 1 } else { 2 };
             let aside = self.aside(place);
@@ -175,12 +196,13 @@ impl Plot {
             let drawn = chart.draw_series(line).map_err(|error| said(&error))?;
             if !curve.name.is_empty() {
                 drawn.label(&curve.name).legend(move |(x, y)| {
-                    PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(width))
+                    let line = PathElement::new([(0, 0), (18, 0)], colour.stroke_width(width));
+                    EmptyElement::at((x, y)) + line + mark.at((9, 0), colour)
                 });
             }
             if !curve.is_model {
                 chart
-                    .draw_series(points().map(|point| Circle::new(point, 4, colour.filled())))
+                    .draw_series(points().map(|point| mark.at(point, colour)))
                     .map_err(|error| said(&error))?;
             }
         }
