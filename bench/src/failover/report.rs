@@ -224,7 +224,12 @@ fn never(all: &[Series]) -> [Goal; 3] {
             0.0,
             "",
         ),
-        Goal::new("xbeat, answers of the old node to the client between those of the new one", count(old), 0.0, ""),
+        Goal::new(
+            "xbeat, answers of the old node to the client between those of the new one",
+            count(old),
+            0.0,
+            "",
+        ),
         Goal::new("xbeat, failed runs", count(failed), 0.0, ""),
     ]
 }

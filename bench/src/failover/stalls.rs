@@ -103,7 +103,8 @@ mod tests {
     fn a_stall_counts_for_every_time_that_it_touches() {
         let of = |from_ms: u64, to_ms: u64| Stall { from_ns: from_ms * 1_000_000, to_ns: to_ms * 1_000_000 };
         let stalls = [of(10, 13), of(20, 41), of(50, 51)];
-        let worst = |from_ms: u64, to_ms: u64| worst_ms(stalls.iter(), from_ms * 1_000_000, to_ms * 1_000_000);
+        let worst =
+            |from_ms: u64, to_ms: u64| worst_ms(stalls.iter(), from_ms * 1_000_000, to_ms * 1_000_000);
         for (from_ms, to_ms, expected) in
             [(0, 9, 0.0), (12, 15, 3.0), (12, 20, 21.0), (42, 49, 0.0), (0, 99, 21.0)]
         {

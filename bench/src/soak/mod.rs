@@ -32,6 +32,8 @@ use watch::Watch;
 pub const RECOVERY_MAX: Duration = Duration::from_secs(10);
 /// And after this the soak is given up.
 const GIVE_UP: Duration = Duration::from_secs(20);
+/// So long somebody may be late while nothing is wrong.
+const MOMENT: Duration = Duration::from_millis(100);
 /// All whole, and nothing is done.
 const QUIET: Duration = Duration::from_secs(2);
 /// Between two looks at what is watched.
@@ -271,11 +273,21 @@ impl Running {
 
     /// Nothing is done, and everything stays whole.
     fn quiet(&mut self) -> Result<()> {
+        let mut last = None;
         let end_ns = clock::now_ns() + clock::ns(QUIET);
         while clock::now_ns() < end_ns {
             self.look_until(end_ns)?;
         }
-        if let Err(error) = Watch::whole(&self.cluster) {
+        // Who is late at this very moment is heard at the next. Deaths are events, and judged by themselves.
+        let whole =
+            clock::wait_for("a cluster that is whole", MOMENT, || match Watch::whole(&self.cluster) {
+                Ok(_) => Ok(Some(())),
+                Err(error) => {
+                    last = Some(error);
+                    Ok(None)
+                }
+            });
+        if let (Err(_), Some(error)) = (whole, last) {
             self.soak
                 .wrong
                 .push(format!("not whole at the end of a quiet time: {error:#}; before: {}", self.soak.now));

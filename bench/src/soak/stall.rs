@@ -1,7 +1,7 @@
 //! The machine's own witness: on each processor a thread of the highest fixed priority that sleeps 1 ms at a time and records
 //! when it woke late. What is late here is late for everybody: nothing above it is ours but the agents' own deadline threads.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -17,8 +17,8 @@ const INTERVAL_NS: u64 = 1_000_000;
 const PRIORITY: i32 = 99;
 /// What is recorded.
 const LATE_NS: u64 = 2_000_000;
-/// Most records; the oldest are forgotten.
-const RECORDS_MAX: usize = 20_000;
+/// Most records, the newest: some hours of a bad machine.
+const RECORDS_MAX: usize = 1 << 20;
 
 /// The running witness.
 #[derive(Debug)]
@@ -38,6 +38,7 @@ struct Shared {
 
 #[derive(Clone, Copy, Debug)]
 struct Stall {
+    processor: usize,
     due_ns: u64,
     woke_ns: u64,
 }
@@ -59,11 +60,11 @@ impl Stalls {
         Ok(Self { shared, threads })
     }
 
-    /// The worst lateness that touches this time, in milliseconds; 0 when it was below 2 ms.
-    pub fn worst_ms(&self, from_ns: u64, to_ns: u64) -> f64 {
+    /// How much of this time a processor stood still, the one that did for longest, in milliseconds; what is below 2 ms at a
+    /// time is not counted. To be asked later: agents run before the witness when a stall is over.
+    pub fn stood_ms(&self, from_ns: u64, to_ns: u64) -> f64 {
         let records = self.shared.records.lock().unwrap_or_else(PoisonError::into_inner);
-        let touching = records.iter().rev().filter(|stall| stall.woke_ns >= from_ns && stall.due_ns <= to_ns);
-        touching.map(|stall| clock::ms_between(stall.due_ns, stall.woke_ns)).fold(0.0, f64::max)
+        stood_ms(records.iter(), from_ns, to_ns)
     }
 
     /// The worst lateness of all, in milliseconds.
@@ -87,6 +88,15 @@ impl Drop for Stalls {
     }
 }
 
+fn stood_ms<'a>(records: impl Iterator<Item = &'a Stall>, from_ns: u64, to_ns: u64) -> f64 {
+    let mut by_processor = BTreeMap::<usize, u64>::new();
+    for stall in records {
+        let within = stall.woke_ns.min(to_ns).saturating_sub(stall.due_ns.max(from_ns));
+        *by_processor.entry(stall.processor).or_default() += within;
+    }
+    clock::ms_between(0, by_processor.into_values().max().unwrap_or(0))
+}
+
 fn watch(processor: usize, shared: &Shared) {
     let mut set = CpuSet::new();
     // Where it is not permitted, it runs wherever the kernel puts it.
@@ -106,8 +116,30 @@ fn watch(processor: usize, shared: &Shared) {
             if records.len() == RECORDS_MAX {
                 records.pop_front();
             }
-            records.push_back(Stall { due_ns, woke_ns });
+            records.push_back(Stall { processor, due_ns, woke_ns });
             due_ns = woke_ns;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Stall, stood_ms};
+
+    #[test]
+    fn a_processor_stood_still_for_the_sum_of_its_stalls_within_the_time() {
+        let of = |processor: usize, from_ms: u64, to_ms: u64| Stall {
+            processor,
+            due_ns: from_ms * 1_000_000,
+            woke_ns: to_ms * 1_000_000,
+        };
+        let stalls = [of(0, 10, 30), of(1, 25, 40), of(0, 31, 51)];
+        let stood =
+            |from_ms: u64, to_ms: u64| stood_ms(stalls.iter(), from_ms * 1_000_000, to_ms * 1_000_000);
+        for (from_ms, to_ms, expected) in
+            [(0, 10, 0.0), (0, 60, 40.0), (20, 41, 20.0), (26, 30, 4.0), (30, 31, 1.0), (60, 90, 0.0)]
+        {
+            assert!((stood(from_ms, to_ms) - expected).abs() < 1e-9, "{from_ms} to {to_ms}");
         }
     }
 }

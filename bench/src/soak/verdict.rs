@@ -77,11 +77,16 @@ pub fn is_hogged(soak: &Soak, death: &Death) -> bool {
     soak.hogs.iter().any(|(from_ns, to_ns)| (*from_ns..=to_ns + after_ns).contains(&death.at_ns))
 }
 
-/// Whether a stall of the whole machine is as good a reason for a death: everything stood still for so long that a
+/// Whether the machine is as good a reason for a death: a processor stood still for so long during the silence that a
 /// heartbeat more than those that may be lost is missing.
 pub fn is_stall(soak: &Soak, death: &Death) -> bool {
     let enough = soak.setting.deadtime.saturating_sub(soak.setting.keepalive * 2);
-    !is_hogged(soak, death) && death.stall_ms >= enough.as_secs_f64() * 1e3
+    !is_hogged(soak, death) && stood_ms(soak, death) >= enough.as_secs_f64() * 1e3
+}
+
+fn stood_ms(soak: &Soak, death: &Death) -> f64 {
+    let silence_ns = clock::ns(soak.setting.deadtime + soak.setting.keepalive);
+    soak.watch.stalls.stood_ms(death.at_ns.saturating_sub(silence_ns), death.at_ns)
 }
 
 fn second(soak: &Soak, at_ns: u64) -> f64 {
@@ -120,13 +125,13 @@ fn serving(soak: &Soak, verdict: &mut Verdict) {
 fn deaths(soak: &Soak, verdict: &mut Verdict) {
     for death in &soak.watch.deaths {
         let text = format!(
-            "second {:.3}: node {} called node {} dead after {:.1} ms of silence, without a reason; the machine was up to \
-             {:.1} ms late around it; at that time: {}",
+            "second {:.3}: node {} called node {} dead after {:.1} ms of silence, without a reason; a processor stood \
+             still for {:.1} ms of it; at that time: {}",
             second(soak, death.at_ns),
             death.observer,
             death.peer,
             death.silent_ms,
-            death.stall_ms,
+            stood_ms(soak, death),
             during(soak, death.at_ns),
         );
         let list = match (is_hogged(soak, death), is_stall(soak, death)) {
@@ -144,9 +149,10 @@ fn outages(soak: &Soak, verdict: &mut Verdict) {
         verdict.outage_outside_ms = verdict.outage_outside_ms.max(outage.ms());
         let stall_ms = soak
             .watch
-            .stall_ms(outage.from_ns.saturating_sub(AROUND_NS), outage.to_ns.saturating_add(AROUND_NS));
+            .stalls
+            .stood_ms(outage.from_ns.saturating_sub(AROUND_NS), outage.to_ns.saturating_add(AROUND_NS));
         let text = format!(
-            "second {:.3}: no service for {:.1} ms while everything was whole; the machine was up to {stall_ms:.1} ms late",
+            "second {:.3}: no service for {:.1} ms while everything was whole; a processor stood still for {stall_ms:.1} ms of it",
             second(soak, outage.from_ns),
             outage.ms(),
         );

@@ -31,8 +31,6 @@ const RIPE_NS: u64 = 1_000_000_000;
 const RECENT: usize = 25;
 /// And lines of its log.
 const LOG_LINES: usize = 40;
-/// Around a death the machine's lateness is looked at so far.
-const AROUND_NS: u64 = 100_000_000;
 /// Most findings of a kind that are kept.
 const FINDINGS_MAX: usize = 10_000;
 
@@ -47,8 +45,6 @@ pub struct Death {
     pub peer: usize,
     /// How long it had heard nothing, as it said.
     pub silent_ms: f64,
-    /// The machine's worst lateness around it.
-    pub stall_ms: f64,
 }
 
 /// Watches a cluster.
@@ -217,13 +213,7 @@ impl Watch {
             self.excused += 1;
         } else if self.deaths.len() < FINDINGS_MAX {
             let silent_us = event.value.get("silent_us").and_then(Value::as_f64).unwrap_or(f64::NAN);
-            self.deaths.push(Death {
-                at_ns: event.at_ns,
-                observer,
-                peer,
-                silent_ms: silent_us / 1e3,
-                stall_ms: self.stalls.worst_ms(event.at_ns.saturating_sub(AROUND_NS), event.at_ns),
-            });
+            self.deaths.push(Death { at_ns: event.at_ns, observer, peer, silent_ms: silent_us / 1e3 });
         }
     }
 
@@ -275,11 +265,6 @@ impl Watch {
             Some(answer) => bail!("node {} answers the client, not {owner}", answer.node),
             None => bail!("the client gets no answer"),
         }
-    }
-
-    /// The machine's worst lateness around a time, in milliseconds.
-    pub fn stall_ms(&self, from_ns: u64, to_ns: u64) -> f64 {
-        self.stalls.worst_ms(from_ns, to_ns)
     }
 
     /// Events that could not be delivered, and connections to each node.
