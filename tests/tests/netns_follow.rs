@@ -300,6 +300,37 @@ fn a_carrier_that_returns_is_heard_at_once_over_ipv6() -> Result<()> {
     a_carrier_that_returns_is_heard_at_once(true)
 }
 
+/// After it the dense announcements of a start are over, and the next would come a minute later.
+const ANNOUNCED: Duration = Duration::from_millis(5500);
+
+#[test]
+fn an_address_is_announced_again_where_the_carrier_returns() -> Result<()> {
+    let links = links(&[(0, Cast::Unicast), (1, Cast::Unicast)]);
+    scenario(Spec { links, ..Spec::default() }, |cluster| {
+        let holder = cluster.start()?;
+        let port = Port { host: holder, bridge: 0 };
+        let address = cluster.address()?;
+        let (events, capture) = (cluster.events(holder)?, cluster.capture(holder)?);
+        ensure!(capture.first_announcement_ns(address, 0).is_some(), "it was never announced");
+        clock::pause(ANNOUNCED)?;
+        let cut_ns = clock::now_ns();
+        cluster.network().cut(port)?;
+        events.wait(cut_ns, &[("event", "interface"), ("interface", "eth0"), ("to", "down")], LIMIT)?;
+        let healed_ns = clock::now_ns();
+        ensure!(capture.first_announcement_ns(address, cut_ns).is_none(), "it was announced meanwhile");
+        cluster.network().heal(port)?;
+        let announced_ns = clock::wait_for("the announcement after the cut", LIMIT, || {
+            Ok(capture.first_announcement_ns(address, healed_ns))
+        })?;
+        println!("announced {:.1} ms after the carrier", clock::ms_between(healed_ns, announced_ns));
+        let announced = [("event", "address"), ("address", "10.77.0.100"), ("to", "announced")];
+        events.wait(healed_ns, &announced, LIMIT)?;
+        assert_eq!(cluster.wait_whole()?, holder);
+        ensure!(events.find(cut_ns, &[("event", "group")]).is_none(), "one link of two moved something");
+        Ok(())
+    })
+}
+
 #[test]
 fn the_name_decides_which_interface_is_meant() -> Result<()> {
     let links = links(&[(0, Cast::Unicast), (1, Cast::Unicast)]);

@@ -343,6 +343,7 @@ impl Follower {
             // Before the rt thread knows: the heartbeat that then leaves at once makes the kernel ask for the peers.
             let peers = neighbours::peers(&self.parts.settings, &watched.name);
             self.neighbours.ask_anew(index, peers, clock::now());
+            self.queues.grounds.carrier_back(&watched.name);
         } else {
             self.neighbours.forget(index);
         }

@@ -98,7 +98,6 @@ impl BridgeEnds {
 /// No descriptor could be made.
 pub(super) fn make(settings: &Settings) -> Result<Queues, RunError> {
     let (links, follower) = links::ends().map_err(descriptor("a descriptor to wake a thread"))?;
-    let grounds = Arc::new(Grounds::new(settings));
     let (follower_notes, follower_notes_out) = rtrb::RingBuffer::new(bridge::NOTES);
     let (jobs, jobs_out) = rtrb::RingBuffer::new(takeover::room(settings));
     let (outcomes, outcomes_out) = rtrb::RingBuffer::new(takeover::room(settings));
@@ -107,6 +106,7 @@ pub(super) fn make(settings: &Settings) -> Result<Queues, RunError> {
     let (commands, commands_out) = rtrb::RingBuffer::new(bridge::COMMANDS);
     let (snapshots, snapshots_out) = triple_buffer::TripleBuffer::new(&empty_snapshot(settings)).split();
     let (jobs_ready, outcomes_ready) = (Arc::new(event()?), Arc::new(event()?));
+    let grounds = Arc::new(Grounds::new(settings, Arc::clone(&jobs_ready)));
     let (notes_ready, commands_ready, ended) = (shared_event()?, shared_event()?, shared_event()?);
     let handed_over = Arc::new(AtomicBool::new(false));
     let rt = rt::Queues {

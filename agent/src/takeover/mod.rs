@@ -109,7 +109,7 @@ pub enum Happened {
 pub struct Queues {
     /// From `rt`.
     pub jobs: rtrb::Consumer<Job>,
-    /// Written after each job.
+    /// Written after each job, and when grounds change.
     pub jobs_ready: Arc<EventFd>,
     /// To `rt`.
     pub outcomes: rtrb::Producer<Outcome>,
@@ -184,6 +184,7 @@ impl Takeover {
             if self.grounds_seen != self.queues.grounds.changes() {
                 self.grounds_seen = self.queues.grounds.changes();
                 self.look_at = now;
+                self.announce_anew();
             }
             if self.look_at <= now {
                 self.look_at = Instant::NEVER;
@@ -243,6 +244,27 @@ impl Takeover {
         let left = resource.announce(self.packets.as_ref()?, &self.stats);
         resource.plan(clock::now());
         left
+    }
+
+    /// What is held is announced again where the carrier came back.
+    fn announce_anew(&mut self) {
+        let Some(packets) = &self.packets else { return };
+        let grounds = &self.queues.grounds;
+        let mut announced = Vec::new();
+        for resource in &mut self.resources {
+            let interface = &resource.settings().interface;
+            let (returns, mac) = (grounds.returns(interface), packets.mac(interface));
+            if !resource.carrier_is_back(returns) || !resource.held() {
+                continue;
+            }
+            resource.renew(mac);
+            let left = resource.announce(packets, &self.stats);
+            resource.plan(clock::now());
+            announced.extend(left.map(|left| (resource.at, left)));
+        }
+        for (at, left) in announced {
+            self.note(at, left, AddressChange::Announced);
+        }
     }
 
     fn announce_due(&mut self, now: Instant) {

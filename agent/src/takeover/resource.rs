@@ -67,6 +67,8 @@ pub struct Resource {
     possession: Possession,
     seen: bool,
     schedule: Option<Schedule>,
+    /// How often the carrier had come back when this was last asked.
+    returns: u32,
 }
 
 /// All addresses of the configuration, in its order.
@@ -89,6 +91,7 @@ impl Resource {
             possession: Possession::Absent,
             seen: false,
             schedule: None,
+            returns: 0,
         }
     }
 
@@ -209,6 +212,11 @@ impl Resource {
         {
             self.prepared = Some(fresh);
         }
+    }
+
+    /// Whether the carrier of its interface came back since this was asked before.
+    pub fn carrier_is_back(&mut self, returns: u32) -> bool {
+        std::mem::replace(&mut self.returns, returns) != returns
     }
 
     /// The dense announcements start over: the first has left at `now`.
