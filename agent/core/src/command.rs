@@ -115,7 +115,10 @@ impl Commands {
             Ok(about) => about,
         };
         self.supersede(about, out);
-        groups.each(about, |entry| (entry.tenure.standby, entry.tenure.takeover) = (false, true));
+        groups.each(about, |entry| {
+            (entry.tenure.standby, entry.tenure.takeover) = (false, true);
+            entry.group.retry();
+        });
         self.wait(ticket, Wait::Takeover, about, setting.now, out);
     }
 

@@ -9,7 +9,7 @@ use super::COMMAND_MAX;
 use crate::action::Action;
 use crate::answer::{Answer, Refusal};
 use crate::config::Config;
-use crate::event::{Event, Operator, Reading};
+use crate::event::{Event, Failure, Operator, Reading};
 use crate::node::Node;
 use crate::test_config;
 use crate::test_lab::Lab as Heard;
@@ -22,11 +22,17 @@ struct Lab {
     node: Node,
     now: Instant,
     answers: Vec<(u32, Answer)>,
+    /// What becomes of addresses that are to be added.
+    acquired: Result<(), Failure>,
 }
 
 impl Lab {
     fn new(config: &Config) -> Self {
-        let mut lab = Self { node: Node::new(config, START), now: START, answers: Vec::new() };
+        Self::with(config, Ok(()))
+    }
+
+    fn with(config: &Config, acquired: Result<(), Failure>) -> Self {
+        let mut lab = Self { node: Node::new(config, START), now: START, answers: Vec::new(), acquired };
         lab.run(50);
         lab
     }
@@ -48,7 +54,7 @@ impl Lab {
         while let Some(action) = self.node.poll_action() {
             match action {
                 Action::Acquire { resource, attempt } => {
-                    self.node.handle(Event::Acquired { resource, attempt, result: Ok(()) }, self.now);
+                    self.node.handle(Event::Acquired { resource, attempt, result: self.acquired }, self.now);
                 }
                 Action::Release { resource, attempt } => {
                     self.node.handle(Event::Released { resource, attempt, result: Ok(()) }, self.now);
@@ -121,6 +127,22 @@ fn what_cannot_be_is_refused_with_its_reason() {
             (7, Answer::Done),
         ]
     );
+}
+
+#[test]
+fn a_takeover_does_not_wait_for_the_pause_after_a_failure() {
+    let mut lab = Lab::with(&test_config(1), Err(Failure::NoInterface));
+    lab.run(2000);
+    for ticket in 1..3 {
+        lab.order(ticket, Operator::Takeover(Some(GROUP)));
+        assert!(lab.answers.len() < ticket as usize, "it is tried before it is refused");
+        lab.run(2000);
+        assert_eq!(lab.answers.last(), Some(&(ticket, Answer::Refused(Refusal::Failed))));
+    }
+    lab.acquired = Ok(());
+    lab.order(3, Operator::Takeover(Some(GROUP)));
+    lab.run(100);
+    assert_eq!(lab.answers.last(), Some(&(3, Answer::Done)));
 }
 
 #[test]

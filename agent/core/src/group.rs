@@ -154,6 +154,11 @@ impl Group {
         }
     }
 
+    /// Ends the pause after a failure now: whoever asks for the group may know that the cause is gone.
+    pub(crate) fn retry(&mut self) {
+        self.feed(Input::PauseOver);
+    }
+
     /// Goes on with acquiring or releasing: emits what can be done now.
     pub(crate) fn drive(&mut self, resources: &mut [Resource], now: Instant, out: &mut Actions) {
         if self.phase == Phase::Serving && resources.iter().any(|resource| resource.state() != State::Held) {
