@@ -82,8 +82,11 @@ fn notes(setups: &[Setup], runs: usize, seconds: u64) -> Vec<String> {
              with 95 %.",
             KEEPALIVE.as_secs_f64() * 1e3
         ),
-        "Rates are per hour of one node that judges another: two of each cluster, one of keepalived's, whose master \
-         judges nobody. The client asks each 10 ms; what is not answered is lost service."
-            .to_owned(),
+        format!(
+            "Rates are per hour of one node that judges another: two of each cluster, one of keepalived's, whose master \
+             judges nobody. The client asks each 10 ms; what is not answered is lost service. `†`: the cluster was not \
+             whole {} s after the losses before, and may have had nobody to call dead.",
+            run::MEND.as_secs()
+        ),
     ]
 }

@@ -78,7 +78,9 @@ fn by_channel(
     let mut table = Table::new(title, &columns.iter().map(String::as_str).collect::<Vec<_>>());
     for (place, channel) in channels.iter().enumerate() {
         let cells = chosen.iter().map(|(setup, seen)| {
-            Cell::text(seen.get(place).map_or_else(|| "-".to_owned(), |seen| cell(setup, seen, *channel)))
+            let Some(seen) = seen.get(place) else { return Cell::text("-") };
+            let broken = if seen.was_broken { " †" } else { "" };
+            Cell::text(format!("{}{broken}", cell(setup, seen, *channel)))
         });
         table.row(std::iter::once(Cell::text(label(*channel))).chain(cells).collect());
     }

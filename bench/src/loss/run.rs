@@ -14,7 +14,7 @@ use super::{Seen, Setup};
 use crate::progress::Progress;
 
 /// How long clusters may take to become whole again when nothing is lost any more; one that is not is said so.
-const MEND: Duration = Duration::from_secs(12);
+pub const MEND: Duration = Duration::from_secs(12);
 /// From the last of them being whole to the next loss.
 const QUIET: Duration = Duration::from_secs(1);
 /// From the begin of losses to the measuring: bursts are as frequent as they will be.
