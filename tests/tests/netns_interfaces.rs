@@ -2,10 +2,12 @@
 //! and what the agent takes from its machine.
 
 use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use agent_tests::lab::clock;
-use agent_tests::lab::cluster::{STOP, scenario};
+use agent_tests::lab::cluster::{Cluster, STOP, scenario};
 use agent_tests::lab::config::{GROUP, Spec};
 use agent_tests::lab::failover::{Kill, fail_over};
 use agent_tests::lab::process;
@@ -72,6 +74,29 @@ fn status_has_a_table_for_people() -> Result<()> {
         let text = cluster.agent(holder)?.ask(&["status"])?;
         for wanted in [cluster.name(0), cluster.name(1), GROUP, "10.77.0.100"] {
             assert!(text.contains(wanted), "{wanted} is missing in:\n{text}");
+        }
+        Ok(())
+    })
+}
+
+/// One request on the control socket, and its answer.
+fn request(cluster: &Cluster, node: usize, line: &str) -> Result<Value> {
+    let mut stream = UnixStream::connect(cluster.agent(node)?.directory().join("xbeat.sock"))?;
+    writeln!(stream, "{line}")?;
+    let mut answer = String::new();
+    BufReader::new(stream).read_line(&mut answer)?;
+    serde_json::from_str(&answer).with_context(|| format!("{line} was answered {answer}"))
+}
+
+#[test]
+fn who_has_an_answer_sees_its_effect() -> Result<()> {
+    scenario(Spec::default(), |cluster| {
+        let holder = cluster.start()?;
+        for on in [true, false].repeat(20) {
+            let answer = request(cluster, holder, &format!("{{\"command\":\"maintenance\",\"on\":{on}}}"))?;
+            ensure!(answer["answer"] == "done", "{answer}");
+            let answer = request(cluster, holder, "{\"command\":\"status\"}")?;
+            ensure!(answer["status"]["maintenance"] == on, "maintenance was set to {on}, and is not shown");
         }
         Ok(())
     })

@@ -71,7 +71,11 @@ impl Rt {
         {
             self.paused = Some(purpose);
         }
-        self.note(Note::Answer { at: now, ticket, answer });
+        if self.answers.len() < self.answers.capacity() {
+            self.answers.push((ticket, answer));
+        } else {
+            self.note(Note::Answer { at: now, ticket, answer });
+        }
     }
 
     fn send(&mut self, links: u8) -> u8 {

@@ -21,11 +21,11 @@ use std::time::Duration;
 
 use agent_common::GroupId;
 use agent_core::config::Start;
-use agent_core::{Config, Event, Instant, Node, Operator, Snapshot};
+use agent_core::{Answer, Config, Event, Instant, Node, Operator, Snapshot};
 use nix::errno::Errno;
 use nix::sys::eventfd::EventFd;
 
-use crate::bridge::{Command, Note, Purpose};
+use crate::bridge::{self, Command, Note, Purpose};
 use crate::gate::Gates;
 use crate::io::paths::Paths;
 use crate::io::receiver::Receiver;
@@ -130,6 +130,8 @@ pub struct Rt {
     changed: bool,
     /// Notes were queued since the control thread was last woken.
     noted: bool,
+    /// Answers to commands of this round: told when what they speak of is shown. No more than there is room for.
+    answers: Vec<(u32, Answer)>,
     finished: bool,
     /// A pause that is under way, by its ticket; and one that has begun.
     pausing: Option<(u32, Purpose)>,
@@ -176,6 +178,7 @@ impl Rt {
             published: now,
             changed: false,
             noted: false,
+            answers: Vec::with_capacity(bridge::COMMANDS),
             pausing: None,
             paused: None,
             finished: false,
@@ -382,18 +385,25 @@ impl Rt {
         self.parts.stats.undecodable.store(self.readings.undecodable, Ordering::Relaxed);
     }
 
-    /// Shows the control thread what the core thinks, now and then and after every change; and wakes it for notes.
+    /// Shows the control thread what the core thinks, now and then and after every change; then tells the answers, so that
+    /// whoever has one sees its effect; and wakes it for notes.
     fn publish(&mut self, now: Instant) {
         let queues = &mut self.parts.queues;
-        if self.changed || now.since(self.published) >= SNAPSHOT_EVERY {
+        if self.changed || !self.answers.is_empty() || now.since(self.published) >= SNAPSHOT_EVERY {
             self.node.snapshot_into(queues.snapshots.input_buffer_mut(), now);
             queues.snapshots.publish();
             self.published = now;
             self.changed = false;
         }
+        for place in 0..self.answers.len() {
+            if let Some((ticket, answer)) = self.answers.get(place).copied() {
+                self.note(Note::Answer { at: now, ticket, answer });
+            }
+        }
+        self.answers.clear();
         if self.noted {
             // A full counter means that the reader has been woken already.
-            let _ = nix::unistd::write(&queues.notes_ready, &1u64.to_ne_bytes());
+            let _ = nix::unistd::write(&self.parts.queues.notes_ready, &1u64.to_ne_bytes());
             self.noted = false;
         }
     }
