@@ -5,8 +5,13 @@ use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
 use plotters::prelude::*;
 use serde::{Deserialize, Serialize};
 
-/// Width and height, in pixels.
+/// Width and height, in pixels, without the legend.
 const SIZE: (u32, u32) = (960, 540);
+/// Width of the legend, in pixels. It stands beside the curves: within, it would hide some.
+const LEGEND: u32 = 240;
+/// Its first line, and the next ones.
+const LEGEND_TOP: i32 = 60;
+const LEGEND_STEP: usize = 20;
 /// Told apart also by those who see few colours (Okabe and Ito).
 const COLOURS: [RGBColor; 8] = [
     RGBColor(0, 114, 178),
@@ -109,7 +114,7 @@ impl Plot {
         self
     }
 
-    /// Lets the first axis begin here: room for the legend.
+    /// Lets the first axis begin here.
     #[must_use]
     pub const fn from_x(mut self, x: f64) -> Self {
         self.x_from = Some(x);
@@ -139,8 +144,7 @@ impl Plot {
         let x = if self.names.is_empty() {
             (self.x_from.filter(|from| *from < x.1).unwrap_or(x.0), x.1)
         } else {
-            // Room for the legend behind the last one.
-            (0.5, self.names.len() as f64 * 1.25 + 0.5)
+            (0.5, self.names.len() as f64 + 0.5)
         };
         let drawn = match self.scales {
             (Scale::Linear, Scale::Linear) => self.draw(&mut text, x.0..x.1, y.0..y.1, y.0),
@@ -162,9 +166,11 @@ impl Plot {
         Y::CoordDescType: ValueFormatter<f64>,
     {
         let said = |error: &dyn std::fmt::Display| error.to_string();
-        let root = SVGBackend::with_string(text, SIZE).into_drawing_area();
+        let root = SVGBackend::with_string(text, (SIZE.0 + LEGEND, SIZE.1)).into_drawing_area();
         root.fill(&WHITE).map_err(|error| said(&error))?;
-        let mut chart = ChartBuilder::on(&root)
+        let (area, legend) = root.split_horizontally(SIZE.0);
+        let mut entries = (LEGEND_TOP..).step_by(LEGEND_STEP).peekable();
+        let mut chart = ChartBuilder::on(&area)
             .caption(&self.title, ("sans-serif", 22))
             .margin(16)
             .x_label_area_size(44)
@@ -193,12 +199,15 @@ impl Plot {
             let points = || curve.points.iter().map(|(x, y)| (*x + aside, y.max(floor)));
             let joined = points().filter(|_| self.names.is_empty());
             let line = LineSeries::new(joined, colour.stroke_width(width));
-            let drawn = chart.draw_series(line).map_err(|error| said(&error))?;
-            if !curve.name.is_empty() {
-                drawn.label(&curve.name).legend(move |(x, y)| {
-                    let line = PathElement::new([(0, 0), (18, 0)], colour.stroke_width(width));
-                    EmptyElement::at((x, y)) + line + mark.at((9, 0), colour)
-                });
+            chart.draw_series(line).map_err(|error| said(&error))?;
+            if let Some(y) = entries.next_if(|_| !curve.name.is_empty()) {
+                let line = PathElement::new([(0, y), (18, y)], colour.stroke_width(width));
+                let name = Text::new(curve.name.as_str(), (26, y - 6), ("sans-serif", 13));
+                legend.draw(&line).map_err(|error| said(&error))?;
+                if !curve.is_model {
+                    legend.draw(&mark.at((9, y), colour)).map_err(|error| said(&error))?;
+                }
+                legend.draw(&name).map_err(|error| said(&error))?;
             }
             if !curve.is_model {
                 chart
@@ -206,17 +215,6 @@ impl Plot {
                     .map_err(|error| said(&error))?;
             }
         }
-        chart
-            .configure_series_labels()
-            .position(if self.names.is_empty() {
-                SeriesLabelPosition::UpperLeft
-            } else {
-                SeriesLabelPosition::UpperRight
-            })
-            .background_style(WHITE.mix(0.85))
-            .border_style(BLACK.mix(0.3))
-            .draw()
-            .map_err(|error| said(&error))?;
         root.present().map_err(|error| said(&error))
     }
 
