@@ -1,6 +1,8 @@
-//! What the core asks for, done: one arm for each action. Effects that can fail come back as events.
+//! What the core asks for, done: one arm for each action, and what the other threads are told of it. Effects that can fail come
+//! back as events.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use agent_common::{GroupId, LinkId};
 use agent_core::config::Carried;
@@ -12,6 +14,9 @@ use super::Rt;
 use crate::bridge::{Note, Purpose};
 use crate::takeover::{Job, Task, wake};
 use crate::watchdog::Watchdog;
+
+/// Between two snapshots, unless something changed.
+const SNAPSHOT_EVERY: Duration = Duration::from_millis(5);
 
 impl Rt {
     /// Drains the core's actions; what failed on the way is told when they are through.
@@ -115,6 +120,29 @@ impl Rt {
             self.parts.stats.dropped.fetch_add(1, Ordering::Relaxed);
         }
         self.noted = true;
+    }
+
+    /// Shows the control thread what the core thinks, now and then and after every change; then tells the answers, so that
+    /// whoever has one sees its effect; and wakes it for notes.
+    pub(super) fn publish(&mut self, now: Instant) {
+        let queues = &mut self.parts.queues;
+        if self.changed || !self.answers.is_empty() || now.since(self.published) >= SNAPSHOT_EVERY {
+            self.node.snapshot_into(queues.snapshots.input_buffer_mut(), now);
+            queues.snapshots.publish();
+            self.published = now;
+            self.changed = false;
+        }
+        for place in 0..self.answers.len() {
+            if let Some((ticket, answer)) = self.answers.get(place).copied() {
+                self.note(Note::Answer { at: now, ticket, answer });
+            }
+        }
+        self.answers.clear();
+        if self.noted {
+            // A full counter means that the reader has been woken already.
+            let _ = nix::unistd::write(&self.parts.queues.notes_ready, &1u64.to_ne_bytes());
+            self.noted = false;
+        }
     }
 
     /// One write to a device that answers at once.

@@ -17,7 +17,6 @@ pub mod waker;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use agent_common::GroupId;
 use agent_core::config::Start;
@@ -43,8 +42,6 @@ use sender::Sender;
 use slew::Slew;
 use waker::{Source, Waker, Woken};
 
-/// Between two snapshots, unless something changed.
-const SNAPSHOT_EVERY: Duration = Duration::from_millis(5);
 /// News taken from the ring in one round. What each says is read from the slot; the ring only wakes.
 const NEWS_MAX: usize = 1024;
 
@@ -383,28 +380,5 @@ impl Rt {
             }
         }
         self.parts.stats.undecodable.store(self.readings.undecodable, Ordering::Relaxed);
-    }
-
-    /// Shows the control thread what the core thinks, now and then and after every change; then tells the answers, so that
-    /// whoever has one sees its effect; and wakes it for notes.
-    fn publish(&mut self, now: Instant) {
-        let queues = &mut self.parts.queues;
-        if self.changed || !self.answers.is_empty() || now.since(self.published) >= SNAPSHOT_EVERY {
-            self.node.snapshot_into(queues.snapshots.input_buffer_mut(), now);
-            queues.snapshots.publish();
-            self.published = now;
-            self.changed = false;
-        }
-        for place in 0..self.answers.len() {
-            if let Some((ticket, answer)) = self.answers.get(place).copied() {
-                self.note(Note::Answer { at: now, ticket, answer });
-            }
-        }
-        self.answers.clear();
-        if self.noted {
-            // A full counter means that the reader has been woken already.
-            let _ = nix::unistd::write(&self.parts.queues.notes_ready, &1u64.to_ne_bytes());
-            self.noted = false;
-        }
     }
 }
